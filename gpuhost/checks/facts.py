@@ -1,0 +1,133 @@
+"""What a check function is given: the sections of one host's evidence, and its desired state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from gpuhost.model import Desired
+from gpuhost.probe.schema import (
+    SCHEMA_VERSION,
+    Containers,
+    Docker,
+    Driver,
+    Evidence,
+    NvidiaSmi,
+    Nvml,
+    Pci,
+    System,
+    Toolkit,
+    Trials,
+    Users,
+)
+
+
+class SectionMissingError(Exception):
+    """A section that the evidence lacks; ``words`` say why, the probe's own where it has some."""
+
+    def __init__(self, section: str, words: str) -> None:
+        self.section = section
+        self.words = words
+        super().__init__(f"{section}: {words}")
+
+
+class SectionNotAskedError(SectionMissingError):
+    """A section that this run did not ask the probe for."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One host's evidence, section by section.
+
+    Each property raises :class:`SectionMissingError` where the section could
+    not be read, so that no check can mistake "not read" for "not there".
+    """
+
+    evidence: Evidence
+    desired: Desired
+
+    def section(self, name: str) -> Any:
+        """The data of one section, as the probe gave it."""
+        if not isinstance(self.evidence, Mapping):
+            raise SectionMissingError(name, "the evidence is not a document")
+        version = self.evidence.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise SectionMissingError(
+                name,
+                f"the evidence has schema version {version}, this gpuhost reads {SCHEMA_VERSION}",
+            )
+        sections = self.evidence.get("sections")
+        section = sections.get(name) if isinstance(sections, Mapping) else None
+        if not isinstance(section, Mapping):
+            raise self._absent(name)
+        if section.get("error"):
+            raise SectionMissingError(name, str(section["error"]))
+        if section.get("data") is None:
+            raise SectionMissingError(name, "the probe returned no data")
+        return section["data"]
+
+    def _absent(self, name: str) -> SectionMissingError:
+        asked = self._spec().get("sections")
+        if isinstance(asked, list) and asked and name not in asked:
+            return SectionNotAskedError(name, "this run did not read it")
+        return SectionMissingError(name, "it is not in the evidence")
+
+    def _spec(self) -> Mapping[str, Any]:
+        spec = self.evidence.get("spec")
+        return spec if isinstance(spec, Mapping) else {}
+
+    @property
+    def trials_asked(self) -> Trials | None:
+        """The container trials that the probe was asked for, if it was."""
+        return cast("Trials | None", self._spec().get("trials"))
+
+    @property
+    def trials_declined(self) -> bool:
+        """Whether the probe was told, in so many words, to start no containers."""
+        return "trials" in self._spec() and self.trials_asked is None
+
+    @property
+    def system(self) -> System:
+        """Operating system, kernel, disks."""
+        return cast(System, self.section("system"))
+
+    @property
+    def pci(self) -> Pci:
+        """NVIDIA's devices on the PCI bus."""
+        return cast(Pci, self.section("pci"))
+
+    @property
+    def driver(self) -> Driver:
+        """The kernel module, its files and packages."""
+        return cast(Driver, self.section("driver"))
+
+    @property
+    def nvml(self) -> Nvml:
+        """The GPUs as the driver's library shows them."""
+        return cast(Nvml, self.section("nvml"))
+
+    @property
+    def nvidia_smi(self) -> NvidiaSmi:
+        """What nvidia-smi printed on the host."""
+        return cast(NvidiaSmi, self.section("nvidia_smi"))
+
+    @property
+    def docker(self) -> Docker:
+        """The docker daemon, its configuration and packages."""
+        return cast(Docker, self.section("docker"))
+
+    @property
+    def toolkit(self) -> Toolkit:
+        """NVIDIA's container toolkit and the CDI specifications."""
+        return cast(Toolkit, self.section("toolkit"))
+
+    @property
+    def users(self) -> Users:
+        """The docker group and the users that should be in it."""
+        return cast(Users, self.section("users"))
+
+    @property
+    def containers(self) -> Containers:
+        """The container trials."""
+        return cast(Containers, self.section("containers"))

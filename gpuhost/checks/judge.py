@@ -1,0 +1,69 @@
+"""From evidence to verdicts: every check is called, and none can pass by accident."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection
+from dataclasses import asdict
+
+from gpuhost.checks.facts import Facts, SectionMissingError, SectionNotAskedError
+from gpuhost.checks.failure_words import explain
+from gpuhost.checks.finding import Finding, not_applicable, undetermined
+from gpuhost.checks.registry import Check, select
+from gpuhost.checks.remedies import VERIFY
+from gpuhost.model import CheckResult, Desired
+from gpuhost.probe.schema import Evidence
+
+
+def judge(
+    evidence: Evidence, desired: Desired, names: Collection[str] = ()
+) -> tuple[CheckResult, ...]:
+    """The verdicts of the checks ``names`` (all by default) on one host's evidence.
+
+    Never raises on account of the evidence, whatever is wrong with it: what
+    cannot be judged is UNKNOWN.
+
+    Raises:
+        UsageError: a name that no check has.
+    """
+    facts = Facts(evidence, desired)
+    return tuple(
+        CheckResult(check=check.info.name, **asdict(_finding(check, facts)))
+        for check in select(names)
+    )
+
+
+def _finding(check: Check, facts: Facts) -> Finding:
+    try:
+        for section in check.info.needs:
+            facts.section(section)
+        return check.judge(facts)
+    except SectionNotAskedError as missing:
+        return not_applicable(f"not asked for: this run did not read {missing.section}")
+    except SectionMissingError as missing:
+        return _unread(missing)
+    except Exception as error:  # noqa: BLE001  (a check that breaks must not pass, nor stop others)
+        return _bug(check, error)
+
+
+def _unread(missing: SectionMissingError) -> Finding:
+    cause, remedy = explain(missing.words, f"{VERIFY}  # reads the host again")
+    return undetermined(
+        f"could not be determined: {missing.section} was not read",
+        seen=missing.words,
+        expected=f"the section {missing.section!r} of the evidence",
+        cause=cause,
+        remedy=remedy,
+    )
+
+
+def _bug(check: Check, error: Exception) -> Finding:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+    return undetermined(
+        "could not be determined: the check itself broke",
+        seen=f"{type(error).__name__}: {error} ({place})",
+        expected=f"a judgement of {check.info.name}",
+        cause="the evidence is incomplete or damaged, or this check has a bug",
+        remedy="Report it, with the evidence file that the report names.",
+    )

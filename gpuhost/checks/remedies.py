@@ -1,0 +1,14 @@
+"""Commands that more than one check advises."""
+
+from __future__ import annotations
+
+RESTART_DOCKER = "systemctl restart docker.service"
+REFRESH_CDI = "systemctl restart nvidia-cdi-refresh.service"
+REGISTER_RUNTIME = f"nvidia-ctk runtime configure --runtime=docker && {RESTART_DOCKER}"
+REBOOT = "systemctl reboot"
+PROVISION = "gpuhost provision <host>"
+VERIFY = "gpuhost verify <host>"
+CHANGE_TOOLKIT = (
+    "Declare another nvidia_container_toolkit_version (see NVIDIA's release notes for fixed "
+    f"isolation faults), then: {PROVISION}"
+)

@@ -1,0 +1,192 @@
+"""The part of reading an inventory that only Ansible's own code can do: a program of its own.
+
+Run by :mod:`gpuhost.inventory` in a process that it keeps while it has
+questions, so that importing Ansible (0.3 s of CPU) is paid once a command and
+Ansible's global state stays out of gpuhost's process. Questions and answers
+are JSON, one a line; the first answer comes unasked:
+
+    {"hosts": [name…], "groups": {name: [host…]}}
+    {"patterns": [pattern…], "prefixes": [prefix…]}  →  {"selected": [host…], "unknown": [pattern…]}
+    anything that Ansible objects to                 →  {"error": its words}
+
+A host is {"name", "address", "variables": {…}, "unresolved": {variable: why}},
+with the variables that begin with one of the prefixes, templates resolved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from ansible import constants
+from ansible.errors import AnsibleError
+from ansible.inventory.manager import InventoryManager, split_host_pattern
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.inventory import detect_range, expand_hostname_range
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+from ansible.utils.display import Display
+from ansible.vars.manager import VariableManager
+
+Answer = dict[str, Any]
+
+
+class Reader:
+    """One parsed inventory."""
+
+    def __init__(self, path: str, basedir: str) -> None:
+        init_plugin_loader()
+        self._loader = DataLoader()
+        self._loader.set_basedir(basedir)
+        _load_vault_secrets(self._loader)
+        self._manager = InventoryManager(loader=self._loader, sources=[path])
+        self._variables = VariableManager(loader=self._loader, inventory=self._manager)
+
+    def names(self) -> Answer:
+        """Every host and every group, in the inventory's order."""
+        return {
+            "hosts": list(self._manager.hosts),
+            "groups": {
+                name: [host.name for host in group.get_hosts()]
+                for name, group in self._manager.groups.items()
+            },
+        }
+
+    def select(self, patterns: list[str], prefixes: list[str]) -> Answer:
+        """The hosts that Ansible takes the patterns for, with their variables."""
+        unknown = [pattern for pattern in patterns if not is_whole(pattern)]
+        terms = [part for term in split_host_pattern(patterns) for part in self._expand(term)]
+        unknown += [term for term in terms if not self._is_known(term)]
+        if unknown or not terms:
+            return {"selected": [], "unknown": unknown}
+        hosts = self._manager.get_hosts(terms)
+        return {"selected": [self._host(h, tuple(prefixes)) for h in hosts], "unknown": []}
+
+    def _expand(self, term: str) -> list[str]:
+        # In an inventory web-[1:3] stands for hosts; in a pattern Ansible would slice a group.
+        sign = term[0] if term.startswith("!") else ""
+        name = term.removeprefix(sign)
+        if self._is_known(term) or name.startswith(("~", "&")) or not detect_range(name):
+            return [term]
+        try:
+            return [f"{sign}{host}" for host in expand_hostname_range(name)]
+        except (AnsibleError, ValueError):
+            return [term]
+
+    def _is_known(self, term: str) -> bool:
+        try:
+            found = self._manager.get_hosts(term.lstrip("!&"))
+        except AnsibleError:
+            return False
+        # Ansible makes up a localhost that is asked for and that nobody declared.
+        return all(host.name in self._manager.hosts for host in found)
+
+    def _host(self, host: Any, prefixes: tuple[str, ...]) -> Answer:
+        context = self._variables.get_vars(host=host)
+        templar = Templar(loader=self._loader, variables=context)
+        wanted = [name for name in context if name.startswith(prefixes)]
+        resolved: dict[str, Any] = {}
+        unresolved: dict[str, str] = {}
+        for name in ["ansible_host", *wanted]:
+            if name not in context:
+                continue
+            try:
+                resolved[name] = plain(templar.template(context[name]))
+            except AnsibleError as error:
+                unresolved[name] = words(error)
+        address = resolved.pop("ansible_host", host.name)
+        return {
+            "name": host.name,
+            "address": str(address),
+            "variables": resolved,
+            "unresolved": unresolved,
+        }
+
+
+def is_whole(pattern: str) -> bool:
+    """Whether Ansible makes something of every character of the pattern.
+
+    Where it does not, it drops some: ``~[`` would be all hosts, and so would an empty pattern.
+    """
+    separators = re.compile(r"[\s:,]")
+    name = pattern.lstrip("!&")
+    terms = split_host_pattern(name)
+    return bool(terms) and separators.sub("", name) == separators.sub("", "".join(terms))
+
+
+def plain(value: Any) -> Any:
+    """Ansible's tagged and lazy values as what they stand for."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return str(value)
+
+
+def words(error: BaseException) -> str:
+    """What Ansible says about an error, on one line."""
+    return " ".join(str(error).split())
+
+
+def refusal(error: AnsibleError) -> Answer:
+    """The answer for an error; Ansible tells the place of its root on standard error."""
+    root: BaseException = error
+    while isinstance(root.__cause__ or root.__context__, AnsibleError):
+        root = root.__cause__ or root.__context__ or root
+    Display().error(root)
+    return {"error": words(root)}
+
+
+def _load_vault_secrets(loader: DataLoader) -> None:
+    from ansible.cli import CLI  # noqa: PLC0415  (it parses the locale and the terminal)
+
+    secrets = CLI.setup_vault_secrets(
+        loader, vault_ids=constants.DEFAULT_VAULT_IDENTITY_LIST, auto_prompt=False
+    )
+    loader.set_vault_secrets(secrets)
+
+
+def answers(reader: Reader, questions: Iterable[str]) -> Iterator[Answer]:
+    """One answer for each question."""
+    for question in questions:
+        try:
+            yield reader.select(**json.loads(question))
+        except AnsibleError as error:
+            yield refusal(error)
+
+
+def own_stdout() -> TextIO:
+    """Standard output for the answers alone; what Ansible prints goes to standard error."""
+    channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return channel
+
+
+def main(path: str, basedir: str) -> None:
+    """Answer until there are no more questions."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    channel = own_stdout()
+
+    def say(answer: Answer) -> None:
+        channel.write(json.dumps(answer) + "\n")
+        channel.flush()
+
+    try:
+        reader = Reader(path, basedir)
+    except AnsibleError as error:
+        say(refusal(error))
+        return
+    say(reader.names())
+    for answer in answers(reader, sys.stdin):
+        say(answer)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,176 @@
+"""Base root file systems: a bare Debian server for each release, made once and shared.
+
+Hosts lie over a base and never write to it. It holds what a minimal Debian
+server installation has, and nothing of what the roles install.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpuhost.errors import UsageError
+from gpuhost.lab import debian, keyed
+from gpuhost.lab.commands import run
+from gpuhost.suggest import did_you_mean
+
+SUITES = {"debian12": "bookworm", "debian13": "trixie"}
+OPERATOR = "ops"
+DOCKER_USER = "alice"
+
+PACKAGES = (
+    "ca-certificates",
+    "dbus",
+    "gnupg",
+    "initramfs-tools",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "openssh-server",
+    "pciutils",
+    "procps",
+    "python3",
+    "python3-apt",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+)
+# Manuals and translations are a third of a small system, and nobody reads them here.
+_DPKG_OPTIONS = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "force-unsafe-io",
+)
+_ENABLED_UNITS = ("systemd-networkd.service", "ssh.service")
+# What would wait for something that a lab host has not, or work behind a test's back.
+_MASKED_UNITS = (
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "console-getty.service",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-networkd-wait-online.service",
+)
+_FILES: Mapping[str, tuple[int, str]] = {
+    "etc/sudoers.d/gpuhost-lab": (0o440, f"{OPERATOR} ALL=(ALL:ALL) NOPASSWD: ALL\n"),
+    "etc/ssh/sshd_config.d/gpuhost-lab.conf": (
+        0o644,
+        "HostKey /etc/ssh/ssh_host_ed25519_key\nPasswordAuthentication no\n",
+    ),
+    "etc/systemd/journald.conf.d/gpuhost-lab.conf": (0o644, "[Journal]\nStorage=volatile\n"),
+    "etc/resolv.conf": (0o644, ""),
+}
+# Made anew for each host, or of no use in a container.
+_UNWANTED = ("etc/ssh/ssh_host_*", "etc/apt/sources.list", "etc/apt/sources.list.d/*", "etc/fstab")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base that is ready: its release, Debian's name of it, and the file system's folder."""
+
+    release: str
+    suite: str
+    root: Path
+
+    @property
+    def dpkg_status(self) -> Path:
+        """The package database: what a host has before anything is installed on it."""
+        return self.root / "var" / "lib" / "dpkg" / "status"
+
+
+def suite_of(release: str) -> str:
+    """Debian's name of a release; UsageError for one that the lab has not."""
+    if release not in SUITES:
+        raise UsageError(
+            f"The lab has no hosts of {release!r}.{did_you_mean(release, SUITES)}",
+            f"Choose one of: {', '.join(SUITES)}.",
+        )
+    return SUITES[release]
+
+
+def ensure(cache: Path, release: str, progress: Callable[[str], None]) -> Base:
+    """The base of a release, built where the cache has none of this recipe.
+
+    Raises LabError where Debian's mirror cannot be reached.
+    """
+    suite = suite_of(release)
+    key = keyed.key_of(suite, Path(__file__))
+    target = cache / "base" / f"{release}-{key[:12]}"
+    with keyed.locked(cache, f"base-{release}"):
+        if not keyed.is_built(target, key):
+            progress(f"Building the base system of {release} (once, about a minute)")
+            keyed.ensure_built(target, key, lambda scratch: _build(scratch, suite))
+    return Base(release, suite, target / "root")
+
+
+def _build(scratch: Path, suite: str) -> Path:
+    root = scratch / "root"
+    run(
+        [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            "--format=directory",
+            f"--include={','.join(PACKAGES)}",
+            '--aptopt=Acquire::Languages "none"',
+            *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
+            suite,
+            root,
+            "-",
+        ],
+        purpose=f"Building the base system of Debian {suite}",
+        remedy="Check that this machine's own apt works: apt-get update",
+        stdin=debian.sources(suite),
+    )
+    _furnish(root)
+    return scratch
+
+
+def _furnish(root: Path) -> None:
+    for pattern in _UNWANTED:
+        for path in root.glob(pattern):
+            path.unlink()
+    for name, (mode, text) in _FILES.items():
+        write(root / name, text, mode)
+    for unit in _MASKED_UNITS:
+        link = root / "etc" / "systemd" / "system" / unit
+        link.unlink(missing_ok=True)
+        link.symlink_to("/dev/null")
+    for user in (OPERATOR, DOCKER_USER):
+        _in(root, "useradd", "--create-home", "--shell", "/bin/bash", user)
+    _in(root, "systemctl", "--quiet", "enable", *_ENABLED_UNITS)
+    _mark_updated(root)
+
+
+def _mark_updated(root: Path) -> None:
+    """Save each host the work of a first boot (linker cache, message catalogues).
+
+    systemd does it where these files are older than /usr.
+    """
+    changed = (root / "usr").stat().st_mtime_ns
+    for folder in ("etc", "var"):
+        stamp = root / folder / ".updated"
+        write(stamp, f"TIMESTAMP_NSEC={changed}\n")
+        os.utime(stamp, ns=(changed, changed))
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file of a root file system, in the place of a link if there is one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def _in(root: Path, *argv: str) -> None:
+    run(["chroot", root, *argv], purpose=f"Furnishing the base system: {argv[0]}")

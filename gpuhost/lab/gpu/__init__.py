@@ -1,0 +1,1 @@
+"""Simulated GPUs: the management library, driver packages and what plays the kernel."""

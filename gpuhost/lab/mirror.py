@@ -1,0 +1,252 @@
+"""The lab's package mirror: apt repositories laid out as their vendors' are, served over HTTP.
+
+==============================================  =========================================
+``debian/<suite>``                              what lab hosts may need of Debian (flat)
+``docker/linux/debian``                         Docker: ``gpg``, ``dists/<suite>``
+``cuda/<distro>/x86_64``                        NVIDIA's driver (flat), ``lab-cuda.asc``
+``libnvidia-container/stable/deb/amd64``        NVIDIA's container toolkit (flat)
+``libnvidia-container/gpgkey``                  … and its key
+==============================================  =========================================
+
+Each part is built when it is first needed and again when what it is made
+from changes. Each vendor has a key of its own, kept in the lab's cache.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpuhost.errors import LabError
+from gpuhost.lab import daemon, debian, debrepo, docker_packages
+from gpuhost.lab.debrepo import Release, SigningKey
+from gpuhost.lab.gpu import packages as gpu_packages
+from gpuhost.lab.keyed import ensure_built, key_of, locked
+from gpuhost.lab.toolkit import packages as toolkit_packages
+
+PORT = 8080
+DISTROS = {"bookworm": "debian12", "trixie": "debian13"}
+DEBIAN_KEYRING = "/etc/apt/keyrings/lab-debian.asc"
+
+# What roles and operators may install from Debian on a lab host, and what the vendors'
+# packages depend on there.
+DEBIAN_PACKAGES = {
+    "bookworm": ("docker.io",),
+    "trixie": ("docker.io", "docker-cli"),
+}
+DEBIAN_PACKAGES_EVERYWHERE = (
+    "ca-certificates",
+    "gnupg",
+    "iptables",
+    "kmod",
+    "libseccomp2",
+    "libsystemd0",
+    "passwd",
+    "pciutils",
+    "procps",
+    "python3-apt",
+    "python3-debian",
+    "xz-utils",
+)
+
+_LAB = Path(__file__).parent
+_FILE_SERVER = _LAB / "servers" / "files.py"
+_SHARED_CODE = tuple(_LAB / name for name in ("mirror.py", "debrepo.py", "debian.py"))
+_POOL = "pool/stable/amd64"
+_DAEMON = "mirror"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The signing keys of the mirror's repositories."""
+
+    debian: SigningKey
+    docker: SigningKey
+    driver: SigningKey
+    toolkit: SigningKey
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A mirror that is served under ``url``."""
+
+    url: str
+    keys: Keys
+
+    @property
+    def debian_key(self) -> Path:
+        """The armoured key that a host needs as ``DEBIAN_KEYRING``."""
+        return self.keys.debian.public
+
+    def debian_sources(self, suite: str) -> str:
+        """The apt source, in deb822 form, that a host has in place of Debian's own."""
+        return (
+            f"Types: deb\nURIs: {self.url}/debian/{suite}/\nSuites: ./\n"
+            f"Signed-By: {DEBIAN_KEYRING}\n"
+        )
+
+    def variables(self, suite: str) -> dict[str, str]:
+        """The roles' variables that make hosts of a suite use this mirror."""
+        cuda = f"{self.url}/cuda/{DISTROS[suite]}/x86_64"
+        toolkit = f"{self.url}/libnvidia-container"
+        return {
+            "docker_ce_repo_url": f"{self.url}/docker/linux/debian",
+            "docker_ce_repo_key_url": f"{self.url}/docker/linux/debian/gpg",
+            "docker_ce_repo_key_fingerprint": self.keys.docker.fingerprint,
+            "nvidia_driver_repo_url": cuda,
+            "nvidia_driver_repo_key_url": f"{cuda}/lab-cuda.asc",
+            "nvidia_driver_repo_key_fingerprint": self.keys.driver.fingerprint,
+            "nvidia_container_toolkit_repo_url": f"{toolkit}/stable/deb",
+            "nvidia_container_toolkit_repo_key_url": f"{toolkit}/gpgkey",
+            "nvidia_container_toolkit_repo_key_fingerprint": self.keys.toolkit.fingerprint,
+        }
+
+
+def ensure(
+    cache: Path,
+    state: Path,
+    address: str,
+    suites: Sequence[str],
+    *,
+    port: int = PORT,
+    progress: Progress = lambda _: None,
+) -> Mirror:
+    """A mirror for hosts of these suites that is served on ``address``, built as needed.
+
+    From nothing it takes about 25 s a suite on two cores. Raises LabError
+    for an unknown suite, where something is missing or the port is taken.
+    """
+    with locked(cache, "mirror"):
+        keys = build(cache, suites, progress)
+    root = cache / "mirror"
+    argv = [sys.executable, "-P", str(_FILE_SERVER), str(root), address, str(port)]
+    version = key_of(_FILE_SERVER)
+    daemon.ensure(_DAEMON, argv, state=state, address=address, port=port, version=version)
+    return Mirror(f"http://{address}:{port}", keys)
+
+
+def stop(state: Path) -> None:
+    """End the mirror's server of this state folder; nothing happens where none runs."""
+    daemon.stop(state, _DAEMON)
+
+
+def build(cache: Path, suites: Sequence[str], progress: Progress = lambda _: None) -> Keys:
+    """Make ``cache/mirror`` hold every repository for these suites; returns their keys."""
+    unknown = sorted(set(suites) - set(DISTROS))
+    if unknown:
+        raise LabError(
+            f"The lab has no mirror for {', '.join(unknown)}.",
+            f"It has: {', '.join(DISTROS)}.",
+        )
+    keys = _keys(cache)
+    parts = [part for suite in suites for part in _suite_parts(cache, suite, keys)]
+    parts.append(_toolkit_part(cache, keys))
+    # Docker's packages use every core by themselves; the others mostly wait for the network.
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda part: part.ensure(cache / "mirror", progress), parts))
+    _publish_key(keys.docker, cache / "mirror/docker/linux/debian/gpg")
+    _publish_key(keys.toolkit, cache / "mirror/libnvidia-container/gpgkey")
+    return keys
+
+
+@dataclass(frozen=True)
+class Part:
+    """One repository, or one suite of it: where it lies in the mirror and how it is made.
+
+    ``made_from`` are the files and texts that its content follows from.
+    ``make`` fills a scratch folder and returns the folder to be served.
+    """
+
+    path: str
+    title: str
+    make: Callable[[Path], Path]
+    made_from: tuple[str | Path, ...] = field(default=())
+
+    def ensure(self, root: Path, progress: Progress) -> None:
+        """Make the part where it is missing or made from something else."""
+
+        def make(scratch: Path) -> Path:
+            progress(f"Building the package mirror: {self.title}")
+            return self.make(scratch)
+
+        ensure_built(root / self.path, key_of(*self.made_from, *_SHARED_CODE), make)
+
+
+def _keys(cache: Path) -> Keys:
+    folder = cache / "keys"
+    names = ("debian", "docker", "driver", "toolkit")
+    return Keys(**{name: debrepo.signing_key(folder, f"lab-{name}") for name in names})
+
+
+def _publish_key(key: SigningKey, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(key.public, target)
+
+
+def _suite_parts(cache: Path, suite: str, keys: Keys) -> tuple[Part, ...]:
+    distro = DISTROS[suite]
+
+    def make_docker(scratch: Path) -> Path:
+        pool = Path("dists") / suite / _POOL
+        (scratch / pool).mkdir(parents=True)
+        docker_packages.build(cache, scratch / pool, suite)
+        release = Release("Docker", "Docker CE", suite, "stable")
+        debrepo.publish_dists(scratch, pool, release, keys.docker)
+        return scratch / "dists" / suite
+
+    def make_debian(scratch: Path) -> Path:
+        archive = debian.Archive(cache, suite)
+        names = (*DEBIAN_PACKAGES_EVERYWHERE, *DEBIAN_PACKAGES[suite])
+        debrepo.place(archive.collect(names), scratch)
+        release = Release("Debian", "Debian, as far as the lab needs it", suite)
+        debrepo.publish_flat(scratch, release, keys.debian)
+        return scratch
+
+    def make_driver(scratch: Path) -> Path:
+        gpu_packages.build(cache, scratch, suite)
+        debrepo.publish_flat(scratch, Release("NVIDIA", "NVIDIA CUDA"), keys.driver)
+        _publish_key(keys.driver, scratch / "lab-cuda.asc")
+        return scratch
+
+    return (
+        Part(
+            f"docker/linux/debian/dists/{suite}",
+            f"Docker for {distro}",
+            make_docker,
+            (_LAB / "docker_packages.py", keys.docker.fingerprint),
+        ),
+        Part(
+            f"debian/{suite}",
+            f"Debian's own packages for {distro}",
+            make_debian,
+            (keys.debian.fingerprint,),
+        ),
+        Part(
+            f"cuda/{distro}/x86_64",
+            f"NVIDIA driver for {distro}",
+            make_driver,
+            (_LAB / "gpu", platform.release(), keys.driver.fingerprint),
+        ),
+    )
+
+
+def _toolkit_part(cache: Path, keys: Keys) -> Part:
+    def make(scratch: Path) -> Path:
+        toolkit_packages.build(cache, scratch)
+        release = Release("NVIDIA", "NVIDIA Container Toolkit")
+        debrepo.publish_flat(scratch, release, keys.toolkit)
+        return scratch
+
+    return Part(
+        "libnvidia-container/stable/deb/amd64",
+        "NVIDIA container toolkit",
+        make,
+        (_LAB / "toolkit", keys.toolkit.fingerprint),
+    )

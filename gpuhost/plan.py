@@ -1,0 +1,159 @@
+"""``gpuhost plan``: what provisioning would change on a host, from its evidence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpuhost.checks.facts import Facts, SectionMissingError
+from gpuhost.model import Desired
+from gpuhost.parse.docker import differences, parse_daemon_json
+from gpuhost.parse.errors import ParseError
+from gpuhost.probe.schema import Evidence, Package, Unit
+
+DOCKER_PACKAGES = ("docker-ce", "docker-ce-cli", "containerd.io")
+TOOLKIT_PACKAGES = (
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+)
+PERSISTENCED = "nvidia-persistenced.service"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that provisioning would do: the component it belongs to, in words."""
+
+    component: str
+    what: str
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """What provisioning would do to one host.
+
+    ``reboot`` says why the host would be rebooted, and is empty where it
+    would not. ``unreadable`` names what could not be read, so that the plan
+    cannot be complete.
+    """
+
+    host: str
+    changes: tuple[Change, ...] = ()
+    reboot: str = ""
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the host is what it should be, as far as can be read."""
+        return not (self.changes or self.reboot or self.unreadable)
+
+
+def plan(host: str, evidence: Evidence, desired: Desired) -> HostPlan:
+    """Compare one host's evidence with its desired state."""
+    facts = Facts(evidence, desired)
+    changes: list[Change] = []
+    unreadable: list[str] = []
+    reboot = ""
+    try:
+        reboot = _reboot(facts)
+    except SectionMissingError as missing:
+        unreadable.append(str(missing))
+    for component, planner in PLANNERS.items():
+        try:
+            changes.extend(Change(component, what) for what in planner(facts))
+        except SectionMissingError as missing:
+            unreadable.append(str(missing))
+    return HostPlan(host, tuple(changes), reboot, tuple(dict.fromkeys(unreadable)))
+
+
+def _driver(facts: Facts) -> Iterator[str]:
+    driver, desired = facts.driver, facts.desired
+    wanted = desired.driver_version or f"branch {desired.driver_branch}"
+    found = driver["on_disk_version"]
+    if found is None or driver["userspace_version"] is None:
+        yield f"install the NVIDIA driver, {wanted}"
+    elif not _is_version(found, desired.driver_version or desired.driver_branch):
+        yield f"change the NVIDIA driver from {found} to {wanted}"
+    elif not any(package["held"] for package in driver["packages"]):
+        yield f"hold the driver packages at {found}"
+    if not driver["nouveau_blacklisted"]:
+        yield "blacklist nouveau and rebuild the initramfs"
+    if found is not None and not _is_active(driver["units"], PERSISTENCED):
+        yield "enable and start nvidia-persistenced"
+
+
+def _docker(facts: Facts) -> Iterator[str]:
+    docker, desired = facts.docker, facts.desired
+    yield from _packages(docker["packages"], DOCKER_PACKAGES[:1], desired.docker_version)
+    if docker["connect_error"] and _versions(docker["packages"], DOCKER_PACKAGES[:1]):
+        yield f"start docker, which does not answer ({docker['connect_error']})"
+    missing = _missing_keys(docker["daemon_json"]["text"], desired.daemon_config)
+    if missing:
+        yield f"set {', '.join(missing)} in {docker['daemon_json']['path']}"
+
+
+def _toolkit(facts: Facts) -> Iterator[str]:
+    toolkit, desired = facts.toolkit, facts.desired
+    yield from _packages(toolkit["packages"], TOOLKIT_PACKAGES, desired.toolkit_version)
+    if not any(spec["exists"] for spec in toolkit["cdi_specs"]):
+        yield "generate the CDI specification"
+
+
+def _users(facts: Facts) -> Iterator[str]:
+    group, desired = facts.users["docker_group"], facts.desired
+    members = set(group["members"]) if group else set()
+    for name in desired.docker_users:
+        if name not in members:
+            yield f"add {name} to the docker group (which is equivalent to root)"
+
+
+def _packages(packages: list[Package], names: tuple[str, ...], wanted: str | None) -> Iterator[str]:
+    found = _versions(packages, names)
+    missing = [name for name in names if name not in found]
+    if missing:
+        yield f"install {', '.join(missing)} {wanted or '(newest)'}"
+    for name, version in found.items():
+        if wanted and version != wanted:
+            yield f"change {name} from {version} to {wanted}"
+
+
+def _versions(packages: list[Package], names: tuple[str, ...]) -> dict[str, str]:
+    return {p["name"]: p["version"] for p in packages if p["name"] in names}
+
+
+def _is_version(found: str, wanted: str) -> bool:
+    return found == wanted or found.startswith(f"{wanted}.")
+
+
+def _is_active(units: list[Unit], name: str) -> bool:
+    return any(unit["name"] == name and unit["active_state"] == "active" for unit in units)
+
+
+def _missing_keys(text: str | None, declared: Mapping[str, Any]) -> list[str]:
+    try:
+        present = parse_daemon_json(text or "{}")
+    except ParseError:
+        return sorted(declared)
+    return [place for place, _, _ in differences(declared, present)]
+
+
+def _reboot(facts: Facts) -> str:
+    driver, desired = facts.driver, facts.desired
+    loaded, on_disk = driver["loaded_version"], driver["on_disk_version"]
+    if driver["nouveau_loaded"]:
+        return "nouveau is loaded and has to make room for the NVIDIA driver"
+    if loaded and on_disk and loaded != on_disk:
+        return f"the loaded driver is {loaded}, on disk is {on_disk}"
+    if loaded and not _is_version(loaded, desired.driver_version or desired.driver_branch):
+        return f"the loaded driver {loaded} has to be replaced, if it cannot be reloaded"
+    return ""
+
+
+PLANNERS: Mapping[str, Callable[[Facts], Iterator[str]]] = {
+    "driver": _driver,
+    "docker": _docker,
+    "toolkit": _toolkit,
+    "users": _users,
+}

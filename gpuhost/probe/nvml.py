@@ -1,0 +1,108 @@
+"""Section ``nvml``: the GPUs as NVIDIA's management library describes them."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Optional
+
+from gpuhost.probe.context import Context
+from gpuhost.probe.schema import Nvml, NvmlFailure, NvmlGpu
+
+ERROR_PREFIX = "NVML_ERROR_"
+
+
+def collect(_context: Context) -> Nvml:
+    """Read the section; a library that refuses is part of it, not an error."""
+    # ctypes and 300 KB of bindings: only the process that reads NVML pays for them.
+    import pynvml  # noqa: PLC0415
+
+    return Reader(pynvml).read()
+
+
+class Reader:
+    """Reads GPUs through ``library``, a module with pynvml's functions."""
+
+    def __init__(self, library: Any) -> None:
+        self._nvml = library
+
+    def read(self) -> Nvml:
+        """Everything of the section."""
+        found: Nvml = {"failure": None, "driver_version": None, "cuda_version": None, "gpus": []}
+        try:
+            self._nvml.nvmlInit()
+        except self._nvml.NVMLError as error:
+            found["failure"] = self._failure(error)
+            return found
+        try:
+            found["driver_version"] = _text(self._nvml.nvmlSystemGetDriverVersion())
+            found["cuda_version"] = cuda_version(self._nvml.nvmlSystemGetCudaDriverVersion_v2())
+            count = self._nvml.nvmlDeviceGetCount()
+        except self._nvml.NVMLError as error:
+            found["failure"] = self._failure(error)
+            return found
+        found["gpus"] = [self._gpu(index) for index in range(count)]
+        return found
+
+    def _failure(self, error: Any) -> NvmlFailure:
+        code = getattr(error, "value", None)
+        names = (name for name in dir(self._nvml) if name.startswith(ERROR_PREFIX))
+        name = next((n for n in names if getattr(self._nvml, n) == code), "")
+        return {"code": code, "name": name, "text": str(error)}
+
+    def _gpu(self, index: int) -> NvmlGpu:
+        nvml = self._nvml
+        failures: Dict[str, str] = {}
+        handle = self._ask(failures, "handle", lambda: nvml.nvmlDeviceGetHandleByIndex(index))
+
+        def ask(field: str, question: Callable[[Any], Any]) -> Any:
+            if handle is None:
+                return None
+            return self._ask(failures, field, lambda: question(handle))
+
+        memory = ask("memory", nvml.nvmlDeviceGetMemoryInfo)
+        capability = ask("compute_capability", nvml.nvmlDeviceGetCudaComputeCapability)
+        persistence = ask("persistence_mode", nvml.nvmlDeviceGetPersistenceMode)
+        mig: List[Optional[int]] = ask("mig", nvml.nvmlDeviceGetMigMode) or [None, None]
+        return {
+            "index": index,
+            "uuid": _text(ask("uuid", nvml.nvmlDeviceGetUUID)),
+            "name": _text(ask("name", nvml.nvmlDeviceGetName)),
+            "bus_id": ask("bus_id", lambda h: _text(nvml.nvmlDeviceGetPciInfo(h).busId)),
+            "minor": ask("minor", nvml.nvmlDeviceGetMinorNumber),
+            "serial": _text(ask("serial", nvml.nvmlDeviceGetSerial)),
+            "memory_total_bytes": memory and int(memory.total),
+            "memory_used_bytes": memory and int(memory.used),
+            "compute_capability": capability and f"{capability[0]}.{capability[1]}",
+            "persistence_mode": None if persistence is None else bool(persistence),
+            "temperature_c": ask(
+                "temperature_c",
+                lambda h: nvml.nvmlDeviceGetTemperature(h, nvml.NVML_TEMPERATURE_GPU),
+            ),
+            "mig_current": None if mig[0] is None else bool(mig[0]),
+            "mig_pending": None if mig[1] is None else bool(mig[1]),
+            "failures": failures,
+        }
+
+    def _ask(self, failures: Dict[str, str], field: str, question: Callable[[], Any]) -> Any:
+        """One answer, or None; what is merely unsupported is not a failure."""
+        unsupported = (
+            self._nvml.NVML_ERROR_NOT_SUPPORTED,
+            self._nvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        )
+        try:
+            return question()
+        except self._nvml.NVMLError as error:
+            if getattr(error, "value", None) not in unsupported:
+                failures[field] = str(error)
+            return None
+
+
+def cuda_version(number: int) -> str:
+    """NVML's 13020 as "13.2"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _text(value: Any) -> Optional[str]:
+    # Older releases of the bindings answer with bytes.
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else None

@@ -1,0 +1,171 @@
+"""The report for people: what is wrong in detail, what is well in a line.
+
+Each host has one heading line. Everything that did not pass follows with
+what was seen, what was expected, the likely cause and the remedy; what
+passed is counted by area; what was skipped is named with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from typing import TextIO
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from gpuhost.model import CheckResult, HostReport, RunReport, Verdict
+
+MARKS = {
+    Verdict.PASS: ("✓", "green"),
+    Verdict.SKIP: ("–", "dim"),
+    Verdict.WARN: ("!", "yellow"),
+    Verdict.UNKNOWN: ("?", "magenta"),
+    Verdict.FAIL: ("✗", "bold red"),
+}
+# Worst first: what has to be mended stands nearest to the heading.
+DETAILED = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.WARN)
+LABEL_WIDTH = len("expected")
+HEADLINE = (("gpus", ""), ("driver", "driver "), ("docker", "docker "), ("toolkit", "toolkit "))
+# Where there is no terminal to fit into, lines are left as long as they are.
+UNLIMITED = 10_000
+
+
+def write(report: RunReport, stream: TextIO) -> None:
+    """Write the report; colours only on a terminal that wants them."""
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if console.is_terminal:
+        _write(report, console)
+        return
+    text = StringIO()
+    _write(report, Console(file=text, highlight=False, markup=False, width=UNLIMITED))
+    stream.writelines(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
+
+
+def _write(report: RunReport, console: Console) -> None:
+    for host in report.hosts:
+        _write_host(console, host)
+    if len(report.hosts) != 1:
+        console.print(_total(report), soft_wrap=True)
+
+
+def _write_host(console: Console, host: HostReport) -> None:
+    console.print(_heading(host), soft_wrap=True)
+    if host.error:
+        console.print()
+        _indented(console, _grid([("error", Text(host.error))]), 4)
+        _write_remedy(console, host.error_remedy)
+    for verdict in DETAILED:
+        for results in _alike(_of(host, verdict)):
+            console.print()
+            _write_detail(console, results)
+    lines = [*_skipped(host), *_passed(host)]
+    if lines:
+        console.print()
+        _indented(console, _marked(lines), 2)
+    console.print()
+
+
+def _indented(console: Console, table: Table, columns: int) -> None:
+    console.print(Padding(table, (0, 0, 0, columns), expand=False))
+
+
+def _heading(host: HostReport) -> Text:
+    mark, style = MARKS[host.verdict]
+    ran, total = host.coverage
+    parts = [f"{label}{host.facts[name]}" for name, label in HEADLINE if host.facts.get(name)]
+    if total:
+        parts.append(f"{ran} of {total} ran")
+    if host.duration_s:
+        parts.append(f"{host.duration_s:.1f} s")
+    return Text.assemble(
+        (f"{mark} {host.verdict}", style),
+        "  ",
+        (host.host, "bold"),
+        ("  " + " · ".join(parts) if parts else "", "dim"),
+    )
+
+
+def _alike(results: Iterable[CheckResult]) -> list[list[CheckResult]]:
+    """Results in groups that say the same: one cause that stops ten checks is told once."""
+    groups: dict[tuple[str, ...], list[CheckResult]] = defaultdict(list)
+    for result in results:
+        groups[result.summary, result.seen, result.cause, result.remedy].append(result)
+    return list(groups.values())
+
+
+def _write_detail(console: Console, results: Sequence[CheckResult]) -> None:
+    first = results[0]
+    mark, style = MARKS[first.verdict]
+    names = ", ".join(result.check for result in results)
+    title = Text.assemble((names, "bold"), "  ", (first.summary, style))
+    _indented(console, _marked([(Text(mark, style), title)]), 2)
+    expected = "\n".join(dict.fromkeys(result.expected for result in results))
+    grounds = (("seen", first.seen), ("expected", expected), ("cause", first.cause))
+    _indented(console, _grid((name, Text(words)) for name, words in grounds if words), 4)
+    _write_remedy(console, first.remedy)
+
+
+def _write_remedy(console: Console, remedy: str) -> None:
+    """A command has to be copied in one piece: the terminal breaks its lines, not we."""
+    for number, line in enumerate(remedy.splitlines()):
+        label = "remedy" if number == 0 else ""
+        text = Text.assemble(" " * 4, (label.ljust(LABEL_WIDTH), "dim"), "  ", (line, "cyan"))
+        console.print(text, soft_wrap=True)
+
+
+def _marked(lines: Iterable[tuple[Text, Text]]) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for mark, text in lines:
+        table.add_row(mark, text)
+    return table
+
+
+def _grid(rows: Iterable[tuple[str, Text]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True, min_width=LABEL_WIDTH)
+    table.add_column(overflow="fold")
+    for label, text in rows:
+        table.add_row(label, text)
+    return table
+
+
+def _skipped(host: HostReport) -> list[tuple[Text, Text]]:
+    """One line a reason, with the checks that it kept from running."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for result in _of(host, Verdict.SKIP):
+        reasons[result.summary].append(result.check)
+    mark, style = MARKS[Verdict.SKIP]
+    return [
+        (Text(mark, style), Text(f"{', '.join(checks)}  {reason}", style))
+        for reason, checks in reasons.items()
+    ]
+
+
+def _passed(host: HostReport) -> list[tuple[Text, Text]]:
+    areas = Counter(result.check.partition(".")[0] for result in _of(host, Verdict.PASS))
+    if not areas:
+        return []
+    counts = " · ".join(f"{area} {number}" for area, number in areas.items())
+    mark, style = MARKS[Verdict.PASS]
+    return [(Text(mark, style), Text.assemble(f"{areas.total()} passed  ", (counts, "dim")))]
+
+
+def _of(host: HostReport, verdict: Verdict) -> list[CheckResult]:
+    return [result for result in host.results if result.verdict is verdict]
+
+
+def _total(report: RunReport) -> Text:
+    if not report.hosts:
+        return Text("0 hosts: nothing was examined", "bold")
+    verdicts = Counter(host.verdict for host in report.hosts)
+    line = Text(f"{len(report.hosts)} hosts: ", "bold")
+    for number, verdict in enumerate(v for v in MARKS if v in verdicts):
+        line.append(", " if number else "")
+        line.append(f"{verdicts[verdict]} {verdict}", MARKS[verdict][1])
+    return line

@@ -1,0 +1,74 @@
+"""The folder of a run: its report and the evidence behind it, kept for later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from gpuhost.model import RunReport
+from gpuhost.report import WRITERS
+
+REPORT_FILES = {"json": "report.json", "junit": "junit.xml"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a command: its identity, when it began and its folder."""
+
+    run_id: str
+    started: str
+    folder: Path
+
+    def evidence_path(self, host: str) -> Path:
+        """Where the evidence of ``host`` is kept."""
+        return self.folder / "evidence" / f"{host}.json"
+
+
+def now() -> str:
+    """The time as reports give it: ISO 8601, UTC, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def begin(runs_dir: Path) -> Run:
+    """A new run; its folder is made when something is kept."""
+    started = now()
+    stamp = started.replace("-", "").replace(":", "").replace("+0000", "Z")
+    run_id = f"{stamp}-{uuid4().hex[:6]}"
+    return Run(run_id, started, runs_dir / run_id)
+
+
+def keep_evidence(run: Run, evidence: Mapping[str, Any]) -> None:
+    """Keep each host's Evidence; readable by its owner only, for it describes the host."""
+    for host, document in evidence.items():
+        path = run.evidence_path(host)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def keep_report(run: Run, report: RunReport) -> RunReport:
+    """Write the report in every file format; returns it with the evidence's places filled in."""
+    placed = replace(
+        report,
+        hosts=tuple(
+            replace(host, evidence_path=str(path)) if path.exists() else host
+            for host in report.hosts
+            for path in [run.evidence_path(host.host)]
+        ),
+    )
+    run.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, filename in REPORT_FILES.items():
+        with (run.folder / filename).open("w", encoding="utf-8") as stream:
+            WRITERS[name](placed, stream)
+    _point_latest_at(run.folder)
+    return placed
+
+
+def _point_latest_at(folder: Path) -> None:
+    fresh = folder.parent / f".latest-{folder.name}"
+    fresh.symlink_to(folder.name)
+    fresh.replace(folder.parent / "latest")

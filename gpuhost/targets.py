@@ -1,0 +1,81 @@
+"""From what was typed to hosts: which inventory, which hosts, what each should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpuhost.errors import InventoryError
+from gpuhost.inventory import Host, Inventory, desired_states, load
+from gpuhost.model import Desired
+from gpuhost.settings import Settings
+
+EXAMPLE = "example"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The hosts of one command, all of one inventory, with their desired state."""
+
+    inventory: Path
+    hosts: tuple[Host, ...]
+    desired: Mapping[str, Desired]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hosts' inventory names, in inventory order."""
+        return tuple(host.name for host in self.hosts)
+
+
+def inventories(settings: Settings) -> tuple[Path, ...]:
+    """The inventories to look in: the one asked for, else all of the project's own."""
+    if settings.inventory is not None:
+        return (settings.inventory,)
+    folder = settings.project / "inventories"
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    own = tuple(p for p in found if p.name != EXAMPLE and not p.name.startswith("."))
+    if not own:
+        raise InventoryError(
+            f"There is no inventory: nothing but the example is in {folder}.",
+            "Name one with -i PATH, copy inventories/example to inventories/site, "
+            "or start a rehearsal host with: gpuhost lab up",
+        )
+    return own
+
+
+def resolve(settings: Settings, patterns: Sequence[str]) -> Targets:
+    """The hosts that ``patterns`` name, with validated desired state.
+
+    Raises:
+        InventoryError: no inventory, an unknown host, or a name that more
+            than one inventory knows.
+        DesiredStateError: a host's variables are wrong.
+    """
+    inventory, hosts = _find(inventories(settings), patterns)
+    return Targets(inventory.path, hosts, desired_states(hosts))
+
+
+def _find(paths: Sequence[Path], patterns: Sequence[str]) -> tuple[Inventory, tuple[Host, ...]]:
+    if len(paths) == 1:
+        inventory = load(paths[0])
+        return inventory, inventory.select(patterns)
+    matches: list[tuple[Inventory, tuple[Host, ...]]] = []
+    errors: list[InventoryError] = []
+    for path in paths:
+        try:
+            inventory = load(path)
+            matches.append((inventory, inventory.select(patterns)))
+        except InventoryError as error:
+            errors.append(error)
+    if len(matches) > 1:
+        places = ", ".join(str(inventory.path) for inventory, _ in matches)
+        raise InventoryError(
+            f"{' '.join(patterns)} is in more than one inventory: {places}.",
+            "Choose one with -i PATH.",
+        )
+    if not matches:
+        raise InventoryError(
+            " ".join(error.message for error in errors), errors[0].remedy if errors else ""
+        )
+    return matches[0]

@@ -1,0 +1,78 @@
+"""Ansible module: make several small text files what they should be, in one task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.files import diff, differs_in_mode, read_text, write
+
+DOCUMENTATION = r"""
+module: text_files
+short_description: Make several small text files what they should be, in one task
+description:
+  - Writes files and removes others in one round trip, where M(ansible.builtin.copy) and
+    M(ansible.builtin.file) would take one for each.
+  - Files are written atomically with mode 0644; folders are made where they are missing.
+options:
+  present:
+    description: Text of each file, by path.
+    type: dict
+    default: {}
+  absent:
+    description: Files to remove.
+    type: list
+    elements: path
+    default: []
+author: gpuhost
+"""
+
+EXAMPLES = r"""
+- name: Configure
+  text_files:
+    present:
+      /etc/modprobe.d/nouveau.conf: "blacklist nouveau\n"
+    absent:
+      - /etc/modprobe.d/old.conf
+"""
+
+RETURN = r"""
+changed_paths:
+  description: Files that were written or removed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+MODE = 0o644
+
+
+def is_as_wanted(path: str, content: str) -> bool:
+    """Whether the file at ``path`` has ``content`` and mode 0644."""
+    return read_text(path) == content and not differs_in_mode(path, MODE)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "present": {"type": "dict", "default": {}},
+            "absent": {"type": "list", "elements": "path", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    present = module.params["present"]
+    to_write = [path for path, content in present.items() if not is_as_wanted(path, content)]
+    to_remove = [path for path in module.params["absent"] if Path(path).is_file()]
+    diffs = [diff(path, read_text(path), present.get(path)) for path in [*to_write, *to_remove]]
+    if not module.check_mode:
+        for path in to_write:
+            write(module, path, present[path], MODE)
+        for path in to_remove:
+            Path(path).unlink()
+    changed_paths = [*to_write, *to_remove]
+    module.exit_json(changed=bool(changed_paths), changed_paths=changed_paths, diff=diffs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""The command line by itself: help, usage errors, exit codes, confirmation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from support.evidence import healthy_desired
+
+from gpuhost import cli
+from gpuhost.errors import ExitCode, InventoryError, UsageError
+from gpuhost.inventory import Host
+from gpuhost.model import HostReport
+from gpuhost.plan import Change, HostPlan
+from gpuhost.provision import Planned
+from gpuhost.targets import Targets
+
+HEAVY = ("ansible_runner", "ansible", "rich", "docker", "paramiko", "jinja2", "yaml", "pynvml")
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+ALL = list(commands(cli.cli))
+
+
+def planned(*plans: HostPlan, failures: tuple[HostReport, ...] = ()) -> Planned:
+    return Planned({p.host: p for p in plans}, {f.host: f for f in failures})
+
+
+def install(reboot: str = "", host: str = "gpu-01") -> HostPlan:
+    return HostPlan(host, (Change("docker", "install docker-ce (newest)"),), reboot)
+
+
+@pytest.fixture
+def targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Targets:
+    """One host that every command resolves to, without an inventory."""
+    found = Targets(tmp_path, (Host("gpu-01", "192.0.2.1"),), {"gpu-01": healthy_desired()})
+    monkeypatch.setattr("gpuhost.targets.resolve", lambda *_: found)
+    return found
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_teaches_its_use(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*path, "--help"]) is ExitCode.OK
+    printed = capsys.readouterr().out
+    assert "Usage: gpuhost" in printed
+    assert len(printed.splitlines()) > 4
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from gpuhost import cli; cli.run(['--help']);"
+        f"print(sorted(set(sys.modules) & set({HEAVY})), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["verify"], ["verify", "--no-such-option", "gpu-01"], ["no-such-command"], ["lab", "down"]],
+    ids=" ".join,
+)
+def test_a_command_line_that_makes_no_sense_exits_2(arguments: list[str]) -> None:
+    assert cli.run(arguments) is ExitCode.USAGE
+
+
+def test_an_unknown_check_is_an_error_with_a_suggestion_before_any_host_is_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.run(["verify", "gpu-01", "--check", "gpu.cuont"]) is ExitCode.USAGE
+    assert "Did you mean 'gpu.count'" in capsys.readouterr().err
+
+
+def test_an_error_is_explained_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise InventoryError("There is no host gpu-1.", "Its hosts: gpu-01.")
+
+    monkeypatch.setattr("gpuhost.targets.resolve", refuse)
+    assert cli.run(["verify", "gpu-1"]) is ExitCode.USAGE
+    assert capsys.readouterr().err == "error: There is no host gpu-1.\n  Its hosts: gpu-01.\n"
+
+
+def test_a_bug_is_said_to_be_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gpuhost.targets.resolve", lambda *_: 1 / 0)
+    assert cli.run(["verify", "gpu-01"]) is ExitCode.BUG
+    printed = capsys.readouterr().err
+    assert "ZeroDivisionError" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [(KeyboardInterrupt, ExitCode.INTERRUPTED), (cli.Terminated, ExitCode.TERMINATED)],
+)
+def test_an_interruption_has_its_own_exit_code(
+    monkeypatch: pytest.MonkeyPatch, raised: type[BaseException], code: ExitCode
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("gpuhost.targets.resolve", interrupt)
+    assert cli.run(["verify", "gpu-01"]) is code
+
+
+def test_the_plan_is_shown_and_nothing_is_asked(
+    targets: Targets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del targets
+    made = planned(install("nouveau is loaded"))
+    monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: made)
+    assert cli.run(["plan", "gpu-01"]) is ExitCode.OK
+    assert capsys.readouterr().out == (
+        "gpu-01 would change:\n"
+        "  docker   install docker-ce (newest)\n"
+        "  reboot   yes, nouveau is loaded\n"
+    )
+
+
+def test_the_plan_as_json_has_every_change(
+    targets: Targets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del targets
+    monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: planned(install()))
+    assert cli.run(["plan", "gpu-01", "--json"]) is ExitCode.OK
+    (host,) = json.loads(capsys.readouterr().out)["hosts"]
+    assert host["changes"] == [{"component": "docker", "what": "install docker-ce (newest)"}]
+
+
+def test_a_host_that_could_not_be_planned_shows_in_the_exit_code(
+    targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del targets
+    gone = HostReport("gpu-01", error="no route to host", error_code=ExitCode.UNREACHABLE)
+    monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: planned(failures=(gone,)))
+    assert cli.run(["plan", "gpu-01"]) is ExitCode.UNREACHABLE
+
+
+def test_a_reboot_is_not_made_unasked_where_nobody_can_be_asked(
+    targets: Targets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del targets
+    monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: planned(install("nouveau")))
+    monkeypatch.setattr("gpuhost.provision.provision", lambda *_: pytest.fail("went on"))
+    assert cli.run(["provision", "gpu-01"]) is ExitCode.USAGE
+    assert "reboot gpu-01" in capsys.readouterr().err
+
+
+def test_one_host_without_a_reboot_needs_no_confirmation() -> None:
+    cli._confirm(planned(install()), yes=False)
+
+
+def test_several_hosts_need_a_confirmation() -> None:
+    with pytest.raises(UsageError, match="change 2 hosts"):
+        cli._confirm(planned(install(), install(host="gpu-02")), yes=False)

@@ -1,0 +1,71 @@
+"""Imports point one way; this is what holds them to it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[3] / "gpuhost"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that the file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def own_rooms(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports_of(path) if name.startswith("gpuhost.")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_engine_imports_ansible_runner(path: Path) -> None:
+    if path.name != "engine.py":
+        assert not {n for n in imports_of(path) if n.split(".")[0] == "ansible_runner"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_command_line_exits(path: Path) -> None:
+    # The probe and some of the lab are programs of their own, on other hosts.
+    if path.name != "cli.py" and room(path) not in ("lab", "probe"):
+        assert "sys.exit(" not in path.read_text()
+        assert "os._exit(" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if room(p) == "probe"], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_the_probe_imports_nothing_of_the_controllers(path: Path) -> None:
+    assert own_rooms(path) <= {"probe", "__version__"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if room(p) in ("checks", "parse", "report")],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
+def test_checks_parsers_and_reports_only_know_the_model(path: Path) -> None:
+    assert own_rooms(path) <= {"checks", "parse", "report", "model", "errors", "probe", "suggest"}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if room(p) != "lab"], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_nothing_but_the_command_line_knows_the_lab(path: Path) -> None:
+    if path.name != "cli.py":
+        assert "lab" not in own_rooms(path)
+
+
+@pytest.mark.parametrize("name", ["model.py", "errors.py"])
+def test_the_model_knows_no_other_room(name: str) -> None:
+    assert own_rooms(PACKAGE / name) <= {"errors"}

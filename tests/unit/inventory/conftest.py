@@ -1,0 +1,73 @@
+"""Inventories and role declarations to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from gpuhost import inventory
+
+DECLARATIONS: Mapping[str, str] = {
+    "preflight": "        {}",
+    "nvidia_driver": """
+        nvidia_driver_branch: {type: str, default: "580"}
+        nvidia_driver_version: {type: str, default: ""}
+        nvidia_driver_modules: {type: str, default: auto, choices: [auto, open, proprietary]}
+        nvidia_driver_reboot: {type: bool, default: true}
+        """,
+    "docker_ce": """
+        docker_ce_version: {type: str, default: ""}
+        docker_ce_daemon_config: {type: dict, default: {}}
+        """,
+    "nvidia_container_toolkit": """
+        nvidia_container_toolkit_version: {type: str, default: ""}
+        """,
+    "docker_users": """
+        docker_users_names: {type: list, elements: str, default: []}
+        """,
+    "gpuhost": """
+        gpuhost_gpu_count: {type: int}
+        gpuhost_gpu_model: {type: str}
+        gpuhost_gpu_uuids: {type: list, elements: str, default: []}
+        gpuhost_cuda_image: {type: str, default: "nvidia/cuda:13"}
+        gpuhost_ngc_image: {type: str, default: "nvcr.io/nvidia/pytorch:26"}
+        gpuhost_trial_timeout: {type: int, default: 61}
+        gpuhost_trial_parallel: {type: int, default: 5}
+        gpuhost_pull_timeout: {type: int, default: 1801}
+        """,
+}
+
+
+def write_roles(folder: Path, declarations: Mapping[str, str]) -> Path:
+    """A folder of roles that declare variables and do nothing."""
+    for role, options in declarations.items():
+        path = folder / role / "meta" / "argument_specs.yml"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"argument_specs:\n  main:\n    options:\n{options}\n")
+    return folder
+
+
+@pytest.fixture
+def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Declarations of the tests' own in place of those of the roles."""
+    playbooks = tmp_path / "playbooks"
+    roles = write_roles(playbooks / "roles", DECLARATIONS)
+    monkeypatch.setattr("gpuhost.ansible_env.playbooks_dir", lambda: playbooks)
+    inventory.declared.cache_clear()
+    yield roles
+    inventory.declared.cache_clear()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a file of an inventory, named relative to the test's folder."""
+
+    def write_file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write_file

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+
+from gpuhost.model import HostReport, RunReport, Verdict
+from gpuhost.report import WRITERS
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def written(report: RunReport, stream: io.StringIO | None = None) -> str:
+    stream = stream or io.StringIO()
+    WRITERS["table"](report, stream)
+    return stream.getvalue()
+
+
+def only(run: RunReport, host: HostReport) -> RunReport:
+    return replace(run, hosts=(host,))
+
+
+def test_a_host_that_is_well_takes_two_lines(run: RunReport, well: HostReport) -> None:
+    lines = [line for line in written(only(run, well)).splitlines() if line]
+    ran, total = well.coverage
+    assert len(lines) == 2
+    assert lines[0] == (
+        "✓ PASS  lab-01  4 × NVIDIA A100-SXM4-40GB · driver 580.178.04 · docker 29.7.2 · "
+        f"toolkit 1.20.0 · {ran} of {total} ran · 8.2 s"
+    )
+    assert lines[1].startswith(f"  ✓ {total} passed  host 2 · gpu 4 · driver 8 · smi 2")
+
+
+def test_everything_that_did_not_pass_is_explained(run: RunReport, ill: HostReport) -> None:
+    text = written(only(run, ill))
+    for result in ill.results:
+        if result.verdict in (Verdict.FAIL, Verdict.UNKNOWN, Verdict.WARN):
+            assert f"{result.check}  {result.summary}" in text
+            for field in ("seen", "expected", "cause", "remedy"):
+                assert getattr(result, field).splitlines()[0] in text
+
+
+def test_checks_that_one_cause_stopped_are_told_together(run: RunReport, ill: HostReport) -> None:
+    (result,) = (r for r in ill.results if r.check == "users.docker_group")
+    twins = (result, replace(result, check="partition.user", expected="something else"))
+    text = written(only(run, replace(ill, results=twins)))
+    assert text.count("timed out after 60 s") == 1
+    assert "? users.docker_group, partition.user  could not be determined" in text
+    assert "something else" in text
+
+
+def test_the_worst_comes_first(run: RunReport, ill: HostReport) -> None:
+    text = written(only(run, ill))
+    places = [text.index(mark) for mark in ("✗ cdi.matches", "? users.", "! driver.pers", "– gpu.")]
+    assert places == sorted(places)
+
+
+def test_skipped_checks_are_named_with_their_reason(run: RunReport, ill: HostReport) -> None:
+    text = written(only(run, ill))
+    assert "– gpu.count  not declared: gpuhost_gpu_count" in text
+
+
+def test_checks_that_passed_are_only_counted(run: RunReport, ill: HostReport) -> None:
+    text = written(only(run, ill))
+    passed = sum(result.verdict is Verdict.PASS for result in ill.results)
+    assert f"✓ {passed} passed" in text
+    assert "driver.loaded" not in text
+
+
+def test_a_host_that_was_not_reached_shows_error_and_remedy(
+    run: RunReport, away: HostReport
+) -> None:
+    text = written(only(run, away))
+    assert text.startswith("? UNKNOWN  lab-03\n")
+    assert "No route to host" in text
+    assert "gpuhost lab up lab-03" in text
+
+
+def test_several_hosts_are_summed_up_in_the_last_line(run: RunReport) -> None:
+    assert written(run).splitlines()[-1] == "3 hosts: 1 PASS, 1 UNKNOWN, 1 FAIL"
+
+
+def test_no_hosts_are_no_success(run: RunReport) -> None:
+    assert written(replace(run, hosts=())) == "0 hosts: nothing was examined\n"
+
+
+def test_a_remedy_stays_on_one_line_where_there_is_no_terminal(
+    run: RunReport, ill: HostReport
+) -> None:
+    (result,) = (r for r in ill.results if r.check == "cdi.matches")
+    long = replace(result, remedy="command " * 60)
+    text = written(only(run, replace(ill, results=(long,))))
+    assert ("command " * 60).strip() in text
+
+
+def test_there_are_no_colours_and_no_blanks_at_line_ends_in_a_file(run: RunReport) -> None:
+    text = written(run)
+    assert "\x1b" not in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_a_terminal_gets_colours_and_lines_that_fit(
+    run: RunReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in written(run, Terminal())
+
+
+def test_no_color_is_honoured(run: RunReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[31m" not in written(run, Terminal())
+    assert "\x1b[32m" not in written(run, Terminal())
+
+
+def test_words_in_brackets_are_not_taken_for_markup(run: RunReport, ill: HostReport) -> None:
+    (result,) = (r for r in ill.results if r.check == "cdi.matches")
+    odd = replace(result, seen='driver "" with capabilities: [[gpu]] [red]x[/red]')
+    text = written(only(run, replace(ill, results=(odd,))))
+    assert 'driver "" with capabilities: [[gpu]] [red]x[/red]' in text
