@@ -13,6 +13,7 @@ import pytest
 from support.evidence import healthy_desired
 
 from gpuhost import cli
+from gpuhost.commands import provision
 from gpuhost.errors import ExitCode, InventoryError, UsageError
 from gpuhost.inventory import Host
 from gpuhost.model import HostReport
@@ -165,9 +166,9 @@ def test_a_reboot_is_not_made_unasked_where_nobody_can_be_asked(
 
 
 def test_one_host_without_a_reboot_needs_no_confirmation() -> None:
-    cli._confirm(planned(install()), yes=False)
+    provision._confirm(planned(install()), yes=False)
 
 
 def test_several_hosts_need_a_confirmation() -> None:
     with pytest.raises(UsageError, match="change 2 hosts"):
-        cli._confirm(planned(install(), install(host="gpu-02")), yes=False)
+        provision._confirm(planned(install(), install(host="gpu-02")), yes=False)

@@ -1,0 +1,1 @@
+"""The commands, one file each. They print results; what goes wrong is raised."""

@@ -1,0 +1,106 @@
+"""``gpuhost lab``."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from gpuhost.commands.common import InOrder
+from gpuhost.errors import ExitCode, UsageError
+
+
+@click.group(cls=InOrder)
+def lab() -> None:
+    """Rehearsal hosts on this machine: real systemd, docker and reboots, simulated GPUs."""
+
+
+@lab.command("up")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--gpus", type=click.IntRange(0, 16), default=4, show_default=True, help="GPUs each.")
+@click.option("--model", default="A100", show_default=True, help="GPU model; see `lab models`.")
+@click.option(
+    "--os",
+    "release",
+    type=click.Choice(["debian12", "debian13"]),
+    default="debian12",
+    show_default=True,
+    help="Operating system of the host.",
+)
+def lab_up(names: tuple[str, ...], gpus: int, model: str, release: str) -> ExitCode:
+    """Start rehearsal hosts (by default lab-01) and write inventories/lab."""
+    from gpuhost import lab as room
+    from gpuhost.settings import find_project
+    from gpuhost.ui import choose
+
+    names = names or ("lab-01",)
+    room.up(
+        names,
+        gpus=gpus,
+        model=model,
+        release=release,
+        project=find_project(Path.cwd()),
+        progress=choose().say,
+    )
+    click.echo(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} up. Next:")
+    click.echo(f"  gpuhost provision {' '.join(names)}")
+    return ExitCode.OK
+
+
+@lab.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def lab_list(as_json: bool) -> ExitCode:
+    """List the rehearsal hosts of this machine."""
+    from gpuhost import lab as room
+
+    found = room.list_hosts()
+    if as_json:
+        click.echo(json.dumps([asdict(host) for host in found], indent=2, default=str))
+        return ExitCode.OK
+    if not found:
+        click.echo("There are no rehearsal hosts. Start one with: gpuhost lab up")
+    for host in found:
+        gpus = f"{host.gpus} × {host.model}"
+        click.echo(f"{host.name:<12} {host.address:<14} {host.os:<9} {gpus:<12} {host.state}")
+    return ExitCode.OK
+
+
+@lab.command("models")
+def lab_models() -> ExitCode:
+    """List the GPU models that can be simulated."""
+    from gpuhost.lab.gpu import models
+
+    for name in models.names():
+        click.echo(f"{name:<8} {models.find(name).name}")
+    return ExitCode.OK
+
+
+@lab.command("ssh", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def lab_ssh(name: str, command: tuple[str, ...]) -> ExitCode:
+    """Log in to a rehearsal host, or run COMMAND on it."""
+    from gpuhost import lab as room
+
+    argv = [*room.ssh_argv(name), *command]
+    os.execvp(argv[0], argv)  # noqa: S606  (ssh takes the terminal over)
+
+
+@lab.command("down")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--all", "everything", is_flag=True, help="Every host, the network and the servers.")
+def lab_down(names: tuple[str, ...], everything: bool) -> ExitCode:
+    """Remove rehearsal hosts; what was built stays cached."""
+    from gpuhost import lab as room
+    from gpuhost.ui import choose
+
+    if bool(names) == everything:
+        raise UsageError("Name the hosts to remove, or say --all.", "gpuhost lab list shows them.")
+    if everything:
+        room.down_all(choose().say)
+    else:
+        room.down(names, choose().say)
+    return ExitCode.OK

@@ -1,0 +1,63 @@
+"""``gpuhost plan``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpuhost.commands.common import begin, common_options, hosts_argument
+from gpuhost.errors import ExitCode, worst
+
+if TYPE_CHECKING:
+    from gpuhost.plan import HostPlan
+    from gpuhost.provision import Planned
+
+
+@click.command()
+@hosts_argument
+@common_options
+def plan(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
+    """Show what `provision` would change on HOSTs; change nothing."""
+    from gpuhost import provision as use_case
+
+    settings, targets, ui = begin(hosts, options)
+    planned = use_case.make_plans(targets, settings, ui)
+    if as_json:
+        _print_plans_json(planned)
+    else:
+        for host_plan in planned.plans.values():
+            show_plan(host_plan, err=False)
+        for failure in planned.failures.values():
+            click.echo(f"{failure.host}: {failure.error}\n  {failure.error_remedy}", err=True)
+    unreadable = any(host_plan.unreadable for host_plan in planned.plans.values())
+    codes = [failure.exit_code for failure in planned.failures.values()]
+    return worst([*codes, ExitCode.UNREACHABLE] if unreadable else codes)
+
+
+def show_plan(host_plan: HostPlan, *, err: bool) -> None:
+    """Print one host\'s plan; to stderr where a result follows on stdout."""
+    if host_plan.is_empty:
+        click.echo(f"{host_plan.host}: nothing to change", err=err)
+        return
+    click.echo(f"{click.style(host_plan.host, bold=True)} would change:", err=err)
+    for change in host_plan.changes:
+        click.echo(f"  {change.component:<8} {change.what}", err=err)
+    for words in host_plan.unreadable:
+        click.echo(f"  could not be read: {words}", err=err)
+    reboot = f"yes, {host_plan.reboot}" if host_plan.reboot else "no"
+    click.echo(f"  {'reboot':<8} {reboot}", err=err)
+
+
+def _print_plans_json(planned: Planned) -> None:
+    document = {
+        "schema_version": 1,
+        "hosts": [asdict(host_plan) for host_plan in planned.plans.values()],
+        "failures": [
+            {"host": f.host, "error": f.error, "remedy": f.error_remedy}
+            for f in planned.failures.values()
+        ],
+    }
+    click.echo(json.dumps(document, indent=2))
