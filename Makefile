@@ -10,7 +10,7 @@ DEMO_GPUS ?= 4
 # What the rehearsal lab and the virtual environment need of Debian.
 DEBIAN_PACKAGES := python3 python3-venv mmdebstrap systemd-container iproute2 iptables gcc \
     libc6-dev skopeo docker-registry openssh-client openssl dpkg-dev apt-utils gnupg \
-    debian-archive-keyring zstd kmod
+    debian-archive-keyring zstd kmod pci.ids
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-lab demo test test-unit check lock wheel clean
