@@ -52,6 +52,7 @@ class Model:
     nvswitch: bool
     drivers: Mapping[str, Any]
     remapper_banks: int | None = None
+    nvlinks: int = 0
 
     def nvml(self) -> dict[str, str | int]:
         """What one healthy GPU of this model tells NVML, in the units of NVML's functions."""
@@ -91,16 +92,25 @@ class Model:
             "multi_gpu_board": 0,
             "persistence": 0,
             "ecc": 1,
+            "ecc_pending": 1,
             "ecc_corrected": 0,
+            "ecc_corrected_ever": 0,
             "ecc_uncorrected": 0,
+            "ecc_uncorrected_ever": 0,
+            "recovery_action": 0,
+            "inforom_checksum": 1,
             "has_gsp": int(architecture >= FIRST_WITH_GSP),
         }
         values.update({f"clock_{name}": clock for name, clock in self.clocks_mhz.items()})
         values.update(_temperatures(self.temperature_c))
         if self.mig:
             values.update(mig=0, mig_max=MIG_INSTANCES)
+        if self.nvlinks:
+            values.update(nvlinks=self.nvlinks, nvlinks_down=0)
         if self.remapper_banks is not None:
             values.update(_remapping(self.remapper_banks))
+        else:
+            values["retired_pages_pending"] = 0
         return values
 
 

@@ -61,6 +61,7 @@ class TestAgainstARealMachine:
         gpu, model = captured_gpu(captures, key), models.find(key)
         fields = {
             "gpu": "gpu_temp",
+            "margin": "gpu_temp_tlimit",
             "memory": "memory_temp",
             "shutdown": "gpu_temp_max_threshold",
             "slowdown": "gpu_temp_slow_threshold",
@@ -120,3 +121,5 @@ def test_what_a_model_tells_nvml_is_complete(key: str) -> None:
     assert told["memory_total"] == model.memory_mib["total"] * 1024 * 1024
     assert ("mig" in told) == model.mig
     assert ("remapped_failed" in told) == (model.remapper_banks is not None)
+    assert ("retired_pages_pending" in told) == (model.remapper_banks is None)
+    assert told.get("nvlinks", 0) == model.nvlinks

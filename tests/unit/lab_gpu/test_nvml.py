@@ -6,6 +6,7 @@ import pytest
 from support.lab_gpu import CUDA, VERSION, Library, loaded_state
 
 ALL = ("nvidiactl", "nvidia0", "nvidia1", "nvidia2")
+CORRUPTED = "NVMLError_CorruptedInforom"
 PERSISTENCE = "[pynvml.nvmlDeviceGetPersistenceMode(gpu(i)) for i in range(3)]"
 UUIDS = "[pynvml.nvmlDeviceGetUUID(gpu(i)) for i in range(pynvml.nvmlDeviceGetCount())]"
 
@@ -86,7 +87,14 @@ def test_versions_are_those_of_the_package_and_the_module(library: Library) -> N
         ("nvmlDeviceGetMaxPcieLinkWidth(gpu(1))", 16),
         ("nvmlDeviceGetComputeRunningProcesses(gpu(1))", []),
         ("nvmlDeviceGetFieldValues(gpu(1), [186])[0].value.uiVal", 49680),
-        ("nvmlDeviceGetFieldValues(gpu(1), [230])[0].nvmlReturn", 3),
+        ("nvmlDeviceGetTotalEccErrors(gpu(1), 1, 1)", 0),
+        ("nvmlDeviceValidateInforom(gpu(1))", None),
+        ("nvmlDeviceGetNvLinkState(gpu(1), 11)", 1),
+        ("nvmlDeviceGetNvLinkState(gpu(1), 12)", "NVMLError_InvalidArgument"),
+        ("nvmlDeviceGetRetiredPagesPendingStatus(gpu(1))", "NVMLError_NotSupported"),
+        ("nvmlDeviceGetMarginTemperature(gpu(1))", "NVMLError_NotSupported"),
+        ("nvmlDeviceGetFieldValues(gpu(1), [230])[0].value.uiVal", 0),
+        ("nvmlDeviceGetFieldValues(gpu(1), [9999])[0].nvmlReturn", 3),
         ("nvmlDeviceGetFanSpeed(gpu(1))", "NVMLError_NotSupported"),
         ("nvmlDeviceGetMigDeviceHandleByIndex(gpu(1), 0)", "NVMLError_NotFound"),
         ("nvmlDeviceGetHandleByIndex(3)", "NVMLError_InvalidArgument"),
@@ -124,6 +132,28 @@ def test_a_broken_sensor_answers_with_its_error(library: Library) -> None:
     library.write(state)
     assert library.ask("pynvml.nvmlDeviceGetPowerUsage(gpu(0))", ALL) == "NVMLError_Unknown"
     assert library.ask("pynvml.nvmlDeviceGetPowerUsage(gpu(1))", ALL) == 49680
+
+
+@pytest.mark.parametrize(
+    ("report", "call", "value"),
+    [
+        ({"ecc_uncorrected": "2"}, "nvmlDeviceGetTotalEccErrors(gpu(0), 1, 0)", 2),
+        ({"ecc_uncorrected_ever": "5"}, "nvmlDeviceGetTotalEccErrors(gpu(0), 1, 1)", 5),
+        ({"ecc_pending": "0"}, "nvmlDeviceGetEccMode(gpu(0))", [1, 0]),
+        ({"inforom_checksum": "!14"}, "nvmlDeviceValidateInforom(gpu(0))", CORRUPTED),
+        ({"nvlinks_down": "8"}, "nvmlDeviceGetNvLinkState(gpu(0), 3)", 0),
+        ({"nvlinks_down": "8"}, "nvmlDeviceGetNvLinkState(gpu(0), 4)", 1),
+        ({"temperature_margin": "4"}, "nvmlDeviceGetMarginTemperature(gpu(0))", 4),
+        ({"recovery_action": "2"}, "nvmlDeviceGetFieldValues(gpu(0), [230])[0].value.uiVal", 2),
+    ],
+)
+def test_what_goes_wrong_with_a_gpu_can_be_reported(
+    library: Library, report: dict[str, str], call: str, value: object
+) -> None:
+    state = loaded_state(library.gpus)
+    state.reports[library.host.uuids[0]] = report
+    library.write(state)
+    assert library.ask(f"pynvml.{call}", ALL) == value
 
 
 def test_persistence_mode_is_kept_in_the_file_for_everyone_to_see(library: Library) -> None:

@@ -329,6 +329,14 @@ NUMBER(nvmlDeviceGetPcieReplayCounter, "pcie_replays")
 NUMBER(nvmlDeviceGetModuleId, "module_id")
 NUMBER(nvmlDeviceGetRetiredPagesPendingStatus, "retired_pages_pending")
 
+/* Nothing is told but whether the checksum is right. */
+API nvmlReturn_t nvmlDeviceValidateInforom(nvmlDevice_t gpu)
+{
+    unsigned is_valid;
+
+    return get_unsigned(gpu, "inforom_checksum", &is_valid);
+}
+
 API nvmlReturn_t nvmlDeviceGetGspFirmwareVersion(nvmlDevice_t gpu, char *out)
 {
     return get_text(gpu, "gsp", out, 80);
@@ -368,6 +376,14 @@ API nvmlReturn_t nvmlDeviceGetTemperatureThreshold(nvmlDevice_t gpu, unsigned wh
                                        "temperature_memory_max", "temperature_gpu_max"};
 
     return which < COUNT_OF(keys) ? get_unsigned(gpu, keys[which], out) : NOT_SUPPORTED;
+}
+
+/* Degrees left to the slowdown, where the GPU does not tell thresholds. */
+API nvmlReturn_t nvmlDeviceGetMarginTemperature(nvmlDevice_t gpu, void *info)
+{
+    struct { unsigned version; int margin; } *out = info;
+
+    return get_unsigned(gpu, "temperature_margin", (unsigned *)&out->margin);
 }
 
 API nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t gpu, unsigned which, unsigned *out)
@@ -509,16 +525,24 @@ API nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t gpu, void *info)
         return result;                                                               \
     }
 
-PAIR(nvmlDeviceGetEccMode, "ecc")
 PAIR(nvmlDeviceGetMigMode, "mig")
+
+API nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t gpu, unsigned *current, unsigned *pending)
+{
+    nvmlReturn_t result = get_unsigned(gpu, "ecc", current);
+
+    return result == OK ? get_unsigned(gpu, "ecc_pending", pending) : result;
+}
 
 /* kind 0: corrected, 1: uncorrected; counter 0: since the driver was loaded, 1: ever. */
 API nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t gpu, unsigned kind, unsigned counter,
                                              unsigned long long *out)
 {
-    (void)counter;
-    return kind < 2 ? get_number(gpu, kind ? "ecc_uncorrected" : "ecc_corrected", out)
-                    : INVALID_ARGUMENT;
+    static const char *const keys[] = {"ecc_corrected", "ecc_uncorrected",
+                                       "ecc_corrected_ever", "ecc_uncorrected_ever"};
+
+    return kind < 2 && counter < 2 ? get_number(gpu, keys[kind + 2 * counter], out)
+                                   : INVALID_ARGUMENT;
 }
 
 API nvmlReturn_t nvmlDeviceGetMemoryErrorCounter(nvmlDevice_t gpu, unsigned kind, unsigned counter,
@@ -558,6 +582,22 @@ API nvmlReturn_t nvmlDeviceGetPowerManagementLimitConstraints(nvmlDevice_t gpu, 
     nvmlReturn_t result = get_unsigned(gpu, "power_min", min);
 
     return result == OK ? get_unsigned(gpu, "power_max", max) : result;
+}
+
+/* "nvlinks" are numbered from 0; "nvlinks_down" has a bit for each that is not up. */
+API nvmlReturn_t nvmlDeviceGetNvLinkState(nvmlDevice_t gpu, unsigned link, unsigned *is_active)
+{
+    unsigned links;
+    unsigned long long down;
+    nvmlReturn_t result = get_unsigned(gpu, "nvlinks", &links);
+
+    if (result == OK)
+        result = get_number(gpu, "nvlinks_down", &down);
+    if (result == OK && link >= links)
+        return INVALID_ARGUMENT;
+    if (result == OK)
+        *is_active = !(down >> link & 1);
+    return result;
 }
 
 API nvmlReturn_t nvmlDeviceGetVirtualizationMode(nvmlDevice_t gpu, unsigned *out)
