@@ -84,6 +84,18 @@ class ProbeError(GpuhostError):
     exit_code = ExitCode.UNREACHABLE
 
 
+class ProgramError(GpuhostError):
+    """A program of this machine that gpuhost needs is missing or failed."""
+
+    exit_code = ExitCode.SETUP
+
+
+class MirrorError(GpuhostError):
+    """A package mirror that cannot be made as it was asked for."""
+
+    exit_code = ExitCode.SETUP
+
+
 class LabError(GpuhostError):
     """The rehearsal lab cannot do what was asked on this machine."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gpuhost.errors import LabError
-
-TAIL_LINES = 12
+from gpuhost import programs
+from gpuhost.errors import LabError, ProgramError
 
 
 def run(
@@ -20,23 +18,8 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> str:
-    """Run a program to its end and return what it wrote to stdout.
-
-    ``purpose`` completes "… failed" in the message of the LabError that is
-    raised when the program is missing or ends with anything but 0; the tail
-    of its stderr (else its stdout) is in that message.
-    """
-    words = [str(word) for word in argv]
+    """As :func:`gpuhost.programs.run`, with a LabError where that has a ProgramError."""
     try:
-        done = subprocess.run(
-            words, cwd=cwd, env=env, input=stdin, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError as error:
-        raise LabError(
-            f"{purpose} failed: {words[0]} is not on this machine.",
-            remedy or f"Install the Debian package that has {words[0]}.",
-        ) from error
-    if done.returncode:
-        tail = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-TAIL_LINES:])
-        raise LabError(f"{purpose} failed: {words[0]} ended with {done.returncode}: {tail}", remedy)
-    return done.stdout
+        return programs.run(argv, purpose=purpose, remedy=remedy, cwd=cwd, env=env, stdin=stdin)
+    except ProgramError as error:
+        raise LabError(error.message, error.remedy) from error

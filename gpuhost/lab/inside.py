@@ -13,9 +13,9 @@ from pathlib import Path
 
 from gpuhost.errors import LabError
 from gpuhost.lab import cgroups, host
-from gpuhost.lab.commands import TAIL_LINES
 from gpuhost.lab.settings import load
 from gpuhost.lab.state import HostRecord, Store
+from gpuhost.programs import TAIL_LINES
 
 DEFAULT_TIMEOUT_S = 60.0
 ENVIRONMENT = {

@@ -23,11 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpuhost.errors import LabError
-from gpuhost.lab import daemon, debian, debrepo, docker_packages
-from gpuhost.lab.debrepo import Release, SigningKey
+from gpuhost.lab import daemon, debian, docker_packages
 from gpuhost.lab.gpu import packages as gpu_packages
 from gpuhost.lab.keyed import ensure_built, key_of, locked
 from gpuhost.lab.toolkit import packages as toolkit_packages
+from gpuhost.mirror import debrepo, server, signing
+from gpuhost.mirror.debrepo import Release
+from gpuhost.mirror.signing import SigningKey
 
 PORT = 8080
 DISTROS = {"bookworm": "debian12", "trixie": "debian13"}
@@ -55,8 +57,8 @@ DEBIAN_PACKAGES_EVERYWHERE = (
 )
 
 _LAB = Path(__file__).parent
-_FILE_SERVER = _LAB / "servers" / "files.py"
-_SHARED_CODE = tuple(_LAB / name for name in ("mirror.py", "debrepo.py", "debian.py"))
+_FILE_SERVER = Path(server.__file__)
+_SHARED_CODE = (_LAB / "mirror.py", _LAB / "debian.py", Path(debrepo.__file__))
 _POOL = "pool/stable/amd64"
 _DAEMON = "mirror"
 
@@ -182,7 +184,7 @@ class Part:
 def _keys(cache: Path) -> Keys:
     folder = cache / "keys"
     names = ("debian", "docker", "driver", "toolkit")
-    return Keys(**{name: debrepo.signing_key(folder, f"lab-{name}") for name in names})
+    return Keys(**{name: signing.signing_key(folder, f"lab-{name}") for name in names})
 
 
 def _publish_key(key: SigningKey, target: Path) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from gpuhost.lab.commands import run
 from gpuhost.lab.debian import Archive
-from gpuhost.lab.debrepo import place
 from gpuhost.lab.gpu import build as native
 from gpuhost.lab.gpu.deb import Entry, Package, pack
 from gpuhost.lab.gpu.models import Model
 from gpuhost.lab.keyed import ensure_built, key_of, locked
+from gpuhost.mirror.debrepo import place
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import pytest
 
 from gpuhost.errors import LabError
 from gpuhost.lab import debian, docker_packages, mirror
-from gpuhost.lab.debrepo import SigningKey
 from gpuhost.lab.gpu import packages as gpu_packages
 from gpuhost.lab.mirror import Keys, Mirror
 from gpuhost.lab.toolkit import packages as toolkit_packages
+from gpuhost.mirror.signing import SigningKey
 
 MakeDeb = Callable[..., Path]
 

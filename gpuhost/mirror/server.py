@@ -1,6 +1,6 @@
-"""Serve a folder over HTTP to many clients at once: the lab's package mirror.
+"""Serve a folder over HTTP to many clients at once.
 
-Usage: files.py FOLDER ADDRESS PORT
+Usage: server.py FOLDER ADDRESS PORT
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gpuhost.lab import daemon, servers
+from gpuhost.lab import daemon
+from gpuhost.mirror import server
 
-PROGRAM = Path(servers.__file__).parent / "files.py"
+PROGRAM = Path(server.__file__)
 SIZE = 3_000_000
 
 

@@ -7,10 +7,6 @@ Two layouts, as vendors use them:
 * dists: ``dists/<codename>/<component>/binary-<arch>/Packages`` with a pool of
   packages elsewhere under the same root; ``deb [signed-by=…] URL codename
   component``. Docker's and Debian's repositories are made so.
-
-Each repository is signed with a key that is made at its first use and kept in
-two files of a folder of the caller's (the secret one readable by its owner
-only). gpg never touches the caller's own keyring: it works in a throw-away home.
 """
 
 from __future__ import annotations
@@ -18,26 +14,14 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpuhost.errors import LabError
-from gpuhost.lab.commands import run
+from gpuhost.mirror.signing import SigningKey, clear_sign, sign_detached
+from gpuhost.programs import run
 
-_REMEDY = "Run: apt-get install apt-utils gnupg"
-_GPG = ("gpg", "--batch", "--no-tty", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "")
-
-
-@dataclass(frozen=True)
-class SigningKey:
-    """A repository's key: its 40-digit fingerprint and its two armoured files."""
-
-    fingerprint: str
-    public: Path
-    secret: Path
+_REMEDY = "Run: apt-get install apt-utils"
 
 
 @dataclass(frozen=True)
@@ -53,29 +37,6 @@ class Release:
     codename: str = ""
     component: str = ""
     architecture: str = "amd64"
-
-
-def signing_key(folder: Path, name: str) -> SigningKey:
-    """The key called ``name`` in ``folder``, made there at its first use."""
-    public, secret = folder / f"{name}.asc", folder / f"{name}.secret.asc"
-    if not (public.exists() and secret.exists()):
-        folder.mkdir(parents=True, exist_ok=True)
-        _make_key(name, public, secret)
-    return SigningKey(fingerprint_of(public), public, secret)
-
-
-def fingerprint_of(public: Path) -> str:
-    """The fingerprint of the primary key in an armoured key file."""
-    listing = run(
-        [*_GPG, "--show-keys", "--with-colons", public],
-        purpose=f"Reading the key {public}",
-        remedy=_REMEDY,
-    )
-    for line in listing.splitlines():
-        record, *fields = line.split(":")
-        if record == "fpr":
-            return fields[8]
-    raise LabError(f"{public} holds no key.", f"Remove {public.parent} to have new keys made.")
 
 
 def place(packages: Iterable[Path], folder: Path) -> None:
@@ -141,6 +102,7 @@ def _write_release(folder: Path, release: Release, key: SigningKey) -> None:
         if value
         for word in ("-o", f"APT::FTPArchive::Release::{name}={value}")
     ]
+    # Before the description, or they would be described in it.
     for stale in ("Release", "Release.gpg", "InRelease"):
         (folder / stale).unlink(missing_ok=True)
     text = run(
@@ -150,43 +112,5 @@ def _write_release(folder: Path, release: Release, key: SigningKey) -> None:
         cwd=folder,
     )
     (folder / "Release").write_text(text)
-    with _home(key.secret) as gpg:
-        signer = [*gpg, "--local-user", key.fingerprint, "--digest-algo", "SHA256"]
-        sign = {"InRelease": ["--clearsign"], "Release.gpg": ["--armor", "--detach-sign"]}
-        for name, how in sign.items():
-            run(
-                [*signer, "--output", folder / name, *how, folder / "Release"],
-                purpose=f"Signing the repository {folder}",
-                remedy=_REMEDY,
-            )
-
-
-def _make_key(name: str, public: Path, secret: Path) -> None:
-    purpose = f"Making the signing key {name}"
-    with _home() as gpg:
-        run(
-            [*gpg, "--quick-generate-key", f"{name} (gpuhost)", "ed25519", "sign", "never"],
-            purpose=purpose,
-            remedy=_REMEDY,
-        )
-        secret.touch(mode=0o600)
-        secret.write_text(run([*gpg, "--armor", "--export-secret-keys"], purpose=purpose))
-        public.write_text(run([*gpg, "--armor", "--export"], purpose=purpose))
-
-
-@contextmanager
-def _home(secret: Path | None = None) -> Iterator[tuple[str, ...]]:
-    # A short path of its own: gpg's agent listens on a socket in it, and those are limited
-    # to 108 characters.
-    with tempfile.TemporaryDirectory(prefix="gpuhost-gpg-") as home:
-        gpg = (*_GPG, "--homedir", home)
-        try:
-            if secret:
-                run([*gpg, "--import", secret], purpose=f"Reading {secret}", remedy=_REMEDY)
-            yield gpg
-        finally:
-            run(
-                ["gpgconf", "--homedir", home, "--kill", "all"],
-                purpose="Ending gpg's agent",
-                remedy=_REMEDY,
-            )
+    clear_sign(folder / "Release", folder / "InRelease", key)
+    sign_detached(folder / "Release", folder / "Release.gpg", key)

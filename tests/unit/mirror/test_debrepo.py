@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from support.apt import Apt
 
-from gpuhost.errors import LabError
-from gpuhost.lab import debrepo
-from gpuhost.lab.debrepo import Release, SigningKey
+from gpuhost.errors import LabError, MirrorError
+from gpuhost.mirror import debrepo
+from gpuhost.mirror.debrepo import Release
+from gpuhost.mirror.signing import SigningKey, fingerprint_of, signing_key
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("apt-ftparchive") and shutil.which("gpg")),
@@ -20,7 +21,7 @@ MakeDeb = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
-    return debrepo.signing_key(tmp_path_factory.mktemp("keys"), "vendor")
+    return signing_key(tmp_path_factory.mktemp("keys"), "vendor")
 
 
 def flat(root: Path) -> str:
@@ -28,21 +29,21 @@ def flat(root: Path) -> str:
 
 
 def test_a_key_is_made_once_and_its_secret_is_its_owners_alone(tmp_path: Path) -> None:
-    first = debrepo.signing_key(tmp_path / "keys", "vendor")
-    assert debrepo.signing_key(tmp_path / "keys", "vendor") == first
+    first = signing_key(tmp_path / "keys", "vendor")
+    assert signing_key(tmp_path / "keys", "vendor") == first
     assert len(first.fingerprint) == 40
     assert first.secret.stat().st_mode & 0o077 == 0
     assert first.public.read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
 
 
 def test_each_name_has_a_key_of_its_own(tmp_path: Path, key: SigningKey) -> None:
-    assert debrepo.signing_key(tmp_path, "vendor").fingerprint != key.fingerprint
+    assert signing_key(tmp_path, "vendor").fingerprint != key.fingerprint
 
 
 def test_a_file_that_is_no_key_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "vendor.asc").write_text("nothing")
-    with pytest.raises(LabError):
-        debrepo.fingerprint_of(tmp_path / "vendor.asc")
+    with pytest.raises(MirrorError):
+        fingerprint_of(tmp_path / "vendor.asc")
 
 
 def test_apt_takes_both_versions_from_a_flat_repository(
@@ -91,7 +92,7 @@ def test_apt_refuses_a_repository_signed_with_another_key(
 ) -> None:
     root = tmp_path / "flat"
     make_deb(root, "thing", "1.0-1")
-    other = debrepo.signing_key(tmp_path / "keys", "other")
+    other = signing_key(tmp_path / "keys", "other")
     debrepo.publish_flat(root, Release("Vendor", "Things"), other)
     with pytest.raises(LabError):
         Apt(tmp_path / "apt", [(flat(root), key.public)])("apt-get", "update", "--error-on=any")
@@ -118,7 +119,7 @@ def test_placing_packages_leaves_the_originals(tmp_path: Path, make_deb: MakeDeb
 
 
 def test_gpg_leaves_no_agent_behind(tmp_path: Path) -> None:
-    debrepo.signing_key(tmp_path, "vendor")
+    signing_key(tmp_path, "vendor")
     arguments = [
         path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()
     ]

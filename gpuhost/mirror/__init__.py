@@ -1,0 +1,1 @@
+"""Package mirrors: signed repositories laid out as their vendors' are, for sites without them."""
