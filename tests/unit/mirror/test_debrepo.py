@@ -1,12 +1,13 @@
 import gzip
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.apt import Apt
 
-from gpuhost.errors import LabError, MirrorError
+from gpuhost.errors import GpuhostError, LabError
 from gpuhost.mirror import debrepo
 from gpuhost.mirror.debrepo import Release
 from gpuhost.mirror.signing import SigningKey, fingerprint_of, signing_key
@@ -42,7 +43,7 @@ def test_each_name_has_a_key_of_its_own(tmp_path: Path, key: SigningKey) -> None
 
 def test_a_file_that_is_no_key_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "vendor.asc").write_text("nothing")
-    with pytest.raises(MirrorError):
+    with pytest.raises(GpuhostError):
         fingerprint_of(tmp_path / "vendor.asc")
 
 
@@ -118,9 +119,11 @@ def test_placing_packages_leaves_the_originals(tmp_path: Path, make_deb: MakeDeb
     assert (tmp_path / "to" / deb.name).read_bytes() == deb.read_bytes()
 
 
-def test_gpg_leaves_no_agent_behind(tmp_path: Path) -> None:
-    signing_key(tmp_path, "vendor")
-    arguments = [
-        path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()
-    ]
-    assert not [line for line in arguments if b"gpg-agent" in line and b"gpuhost-gpg-" in line]
+def test_gpg_leaves_no_agent_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="own-") as own:
+        monkeypatch.setattr(tempfile, "tempdir", own)
+        signing_key(tmp_path, "vendor")
+        arguments = [
+            path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()
+        ]
+        assert not [line for line in arguments if b"gpg-agent" in line and own.encode() in line]
