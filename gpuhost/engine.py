@@ -190,13 +190,21 @@ class _Play:
     def _drive(self) -> None:
         try:
             runner = ansible_runner.run(
-                **self._arguments, event_handler=self._enqueue, cancel_callback=self._kill.is_set
+                **self._arguments,
+                event_handler=self._enqueue,
+                status_handler=self._forget_environment,
+                cancel_callback=self._kill.is_set,
             )
             self.rc = runner.rc
         except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
             self.error = error
         finally:
             self._queue.put(None)
+
+    def _forget_environment(self, status: Mapping[str, Any], runner_config: Any) -> None:
+        # ansible-runner writes the whole environment down, in which there may be secrets.
+        if status["status"] == "running":
+            Path(runner_config.artifact_dir, "command").unlink(missing_ok=True)
 
     def _enqueue(self, raw: dict[str, Any]) -> bool:
         # A copy, for ansible-runner uses the dictionary again; False, or it would keep a file.

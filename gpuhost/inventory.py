@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from gpuhost import ansible_env, specs
 from gpuhost.errors import DesiredStateError, InventoryError, PlaybookError
-from gpuhost.model import Desired
+from gpuhost.model import Desired, Login
 from gpuhost.specs import Problem, Specs
 from gpuhost.suggest import did_you_mean
 
@@ -52,6 +52,9 @@ VARIABLE_OF = {
     "daemon_config": "docker_ce_daemon_config",
     "toolkit_version": "nvidia_container_toolkit_version",
     "docker_users": "docker_users_names",
+    "registry_logins": "registry_login_registries",
+    "drained": "gpuhost_drained",
+    "drained_reason": "gpuhost_drained_reason",
     "cuda_image": "gpuhost_cuda_image",
     "ngc_image": "gpuhost_ngc_image",
     "trial_timeout_s": "gpuhost_trial_timeout",
@@ -191,6 +194,9 @@ def _desired(values: Mapping[str, Any]) -> Desired:
     state: dict[str, Any] = {}
     for each in fields(Desired):
         value = values[VARIABLE_OF[each.name]]
+        if each.name == "registry_logins":
+            # Whatever shows or keeps a Desired must not get hold of a password.
+            value = [Login(one["registry"], one["username"]) for one in value]
         if value is None or (value == "" and each.default is None):
             continue
         state[each.name] = tuple(value) if isinstance(value, list) else value

@@ -35,6 +35,14 @@ def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 @dataclass(frozen=True)
+class Login:
+    """A login to a container registry; whoever needs its password asks the inventory."""
+
+    registry: str
+    username: str
+
+
+@dataclass(frozen=True)
 class Desired:
     """What one host should be, resolved from its Ansible variables.
 
@@ -53,6 +61,9 @@ class Desired:
     daemon_config: Mapping[str, Any] = field(default_factory=dict)
     toolkit_version: str | None = None
     docker_users: tuple[str, ...] = ()
+    registry_logins: tuple[Login, ...] = ()
+    drained: bool = False
+    drained_reason: str = ""
     cuda_image: str = ""
     ngc_image: str = ""
     trial_timeout_s: int = 60
@@ -83,13 +94,14 @@ class HostReport:
     """What one run found out about one host.
 
     ``error`` is set when the host could not be examined or provisioned at
-    all (unreachable, no sudo, playbook failed); ``error_code`` then says how
-    that counts.
+    all (unreachable, no sudo, playbook failed), ``skipped`` when it was left
+    alone on purpose; ``error_code`` then says how that counts.
     """
 
     host: str
     results: tuple[CheckResult, ...] = ()
     error: str = ""
+    skipped: str = ""
     error_remedy: str = ""
     error_code: ExitCode = ExitCode.OK
     duration_s: float = 0.0
@@ -99,6 +111,8 @@ class HostReport:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of the host; UNKNOWN where it could not be examined."""
+        if self.skipped:
+            return Verdict.SKIP
         if self.error:
             return Verdict.FAIL if self.error_code is ExitCode.FAILED else Verdict.UNKNOWN
         return worst_verdict(result.verdict for result in self.results)
@@ -112,7 +126,7 @@ class HostReport:
     @property
     def exit_code(self) -> ExitCode:
         """How this host counts towards the command's exit code."""
-        if self.error:
+        if self.error or self.skipped:
             return self.error_code
         verdicts = {result.verdict for result in self.results}
         if Verdict.UNKNOWN in verdicts or verdicts <= {Verdict.SKIP}:
@@ -134,5 +148,7 @@ class RunReport:
 
     @property
     def exit_code(self) -> ExitCode:
-        """5, 4, 3, 1 in that order of precedence, else 0."""
-        return worst([host.exit_code for host in self.hosts])
+        """5, 4, 3, 1 in that order of precedence, else 0; 3 where every host was left alone."""
+        code = worst([host.exit_code for host in self.hosts])
+        untouched = bool(self.hosts) and all(host.skipped for host in self.hosts)
+        return ExitCode.UNREACHABLE if untouched and code is ExitCode.OK else code

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpuhost.checks.facts import Facts, SectionMissingError
-from gpuhost.model import Desired
-from gpuhost.parse.docker import differences, parse_daemon_json
+from gpuhost.model import Desired, Login
+from gpuhost.parse.docker import differences, login_key, parse_daemon_json
 from gpuhost.parse.errors import ParseError
+from gpuhost.probe.owner import LABEL as TRIAL_LABEL
 from gpuhost.probe.schema import Evidence, Package, Unit
 
 DOCKER_PACKAGES = ("docker-ce", "docker-ce-cli", "containerd.io")
@@ -20,6 +21,10 @@ TOOLKIT_PACKAGES = (
     "libnvidia-container1",
 )
 PERSISTENCED = "nvidia-persistenced.service"
+
+
+# What restarts the daemon, or takes the GPUs away for a while.
+DISTURBING = ("driver", "docker", "toolkit")
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,19 @@ class HostPlan:
 
     ``reboot`` says why the host would be rebooted, and is empty where it
     would not. ``unreadable`` names what could not be read, so that the plan
-    cannot be complete.
+    cannot be complete. ``missing_logins`` are to be made, and need passwords.
     """
 
     host: str
     changes: tuple[Change, ...] = ()
     reboot: str = ""
     unreadable: tuple[str, ...] = ()
+    missing_logins: tuple[Login, ...] = ()
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether containers and programs that use GPUs would not survive it."""
+        return bool(self.reboot) or any(c.component in DISTURBING for c in self.changes)
 
     @property
     def is_empty(self) -> bool:
@@ -56,8 +67,10 @@ def plan(host: str, evidence: Evidence, desired: Desired) -> HostPlan:
     changes: list[Change] = []
     unreadable: list[str] = []
     reboot = ""
+    logins: tuple[Login, ...] = ()
     try:
         reboot = _reboot(facts)
+        logins = missing_logins(facts)
     except SectionMissingError as missing:
         unreadable.append(str(missing))
     for component, planner in PLANNERS.items():
@@ -65,7 +78,21 @@ def plan(host: str, evidence: Evidence, desired: Desired) -> HostPlan:
             changes.extend(Change(component, what) for what in planner(facts))
         except SectionMissingError as missing:
             unreadable.append(str(missing))
-    return HostPlan(host, tuple(changes), reboot, tuple(dict.fromkeys(unreadable)))
+    return HostPlan(host, tuple(changes), reboot, tuple(dict.fromkeys(unreadable)), logins)
+
+
+def gpus_in_use(facts: Facts) -> tuple[str, ...]:
+    """Who uses the host's GPUs right now: containers, then other processes."""
+    try:
+        running, processes = facts.docker["running"], facts.driver["gpu_users"]
+    except SectionMissingError as missing:
+        return (f"unknown, because {missing}",)
+    containers = [
+        f"container {c['name']} ({c['image']}, GPUs {c['gpus']})"
+        for c in running
+        if c["gpus"] and TRIAL_LABEL not in c["labels"]
+    ]
+    return (*containers, *(f"process {user}" for user in processes))
 
 
 def _driver(facts: Facts) -> Iterator[str]:
@@ -107,6 +134,19 @@ def _users(facts: Facts) -> Iterator[str]:
     for name in desired.docker_users:
         if name not in members:
             yield f"add {name} to the docker group (which is equivalent to root)"
+
+
+def _logins(facts: Facts) -> Iterator[str]:
+    for login in missing_logins(facts):
+        yield f"log root in to {login.registry} as {login.username}"
+
+
+def missing_logins(facts: Facts) -> tuple[Login, ...]:
+    """The declared registry logins that the host does not have."""
+    found = {login["registry"]: login["username"] for login in facts.docker["logins"]}
+    stored = {one: found.get(login_key(one.registry)) for one in facts.desired.registry_logins}
+    # A credential store does not tell whose login it has.
+    return tuple(one for one, username in stored.items() if username not in ("", one.username))
 
 
 def _packages(packages: list[Package], names: tuple[str, ...], wanted: str | None) -> Iterator[str]:
@@ -156,4 +196,5 @@ PLANNERS: Mapping[str, Callable[[Facts], Iterator[str]]] = {
     "docker": _docker,
     "toolkit": _toolkit,
     "users": _users,
+    "logins": _logins,
 }

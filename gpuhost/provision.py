@@ -1,52 +1,91 @@
-"""``gpuhost provision``: plan, apply, prove."""
+"""``gpuhost provision``: plan, apply, prove; a fleet a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from gpuhost import engine
+from gpuhost import engine, runs, secrets
+from gpuhost.checks.facts import Facts
 from gpuhost.collect import Collected, collect, failed_report, reading
 from gpuhost.engine import HostOutcome
 from gpuhost.errors import ExitCode
-from gpuhost.model import HostReport, RunReport
-from gpuhost.plan import HostPlan, plan
+from gpuhost.model import HostReport, Login, RunReport
+from gpuhost.plan import HostPlan, gpus_in_use, plan
+from gpuhost.rollout import Strategy, roll_out, shortened
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
-from gpuhost.verify import verify
+from gpuhost.verify import finished, prove
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The plans of the hosts that could be read, and reports of those that could not."""
+    """The plans of the hosts that could be read, and reports of all others.
+
+    ``busy``: who uses the GPUs of hosts that the plan would disturb.
+    ``drained``: hosts that are out of service, and were not asked.
+    """
 
     plans: Mapping[str, HostPlan]
     failures: Mapping[str, HostReport]
+    drained: Mapping[str, HostReport] = field(default_factory=dict)
+    busy: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def make_plans(targets: Targets, settings: Settings, ui: Ui) -> Planned:
-    """Read every host and say what provisioning it would change; changes nothing."""
-    with ui.stage("plan", targets.names):
-        collected: Collected = collect(targets, reading, ui.listen, forks=settings.forks)
-    plans = {
-        name: plan(name, evidence, targets.desired[name])
-        for name, evidence in collected.evidence.items()
+    """Read every host that is in service and say what provisioning it would change."""
+    drained = {
+        name: _drained(name, targets) for name in targets.names if _is_drained(name, targets)
     }
-    return Planned(plans, collected.failures)
+    asked = targets.without(drained)
+    collected = Collected({})
+    if asked.hosts:
+        with ui.stage("plan", asked.names):
+            collected = collect(asked, reading, ui.listen, forks=settings.forks)
+    plans, busy = {}, {}
+    for name, evidence in collected.evidence.items():
+        plans[name] = plan(name, evidence, targets.desired[name])
+        users = gpus_in_use(Facts(evidence, targets.desired[name]))
+        if users and plans[name].disturbs:
+            busy[name] = users
+    return Planned(plans, collected.failures, drained, busy)
 
 
-def provision(targets: Targets, settings: Settings, ui: Ui, planned: Planned) -> RunReport:
-    """Apply the roles to the hosts that were planned, then verify those that came through."""
-    reachable = narrow(targets, tuple(planned.plans))
-    failures = dict(planned.failures)
-    if reachable.hosts:
-        failures |= apply(reachable, settings, ui)
-    proven = narrow(targets, tuple(n for n in reachable.names if n not in failures))
-    return verify(proven, settings, ui, command="provision", others=tuple(failures.values()))
+def provision(
+    targets: Targets,
+    settings: Settings,
+    ui: Ui,
+    planned: Planned,
+    *,
+    strategy: Strategy | None = None,
+    passwords: Mapping[Login, str] | None = None,
+    include_busy: bool = False,
+) -> RunReport:
+    """Apply the roles to the hosts that were planned, and prove those that came through.
+
+    Hosts in use are left alone unless ``include_busy``. ``passwords`` are of
+    registry logins, where the inventory does not have them.
+    """
+    run = runs.begin(settings.runs_dir)
+    busy = {} if include_busy else {name: _busy(name, planned.busy[name]) for name in planned.busy}
+    others = {**planned.failures, **planned.drained, **busy}
+    with secrets.readable(passwords or {}) as variables:
+
+        def work(batch: Sequence[str]) -> list[HostReport]:
+            hosts = targets.only(batch)
+            failures = apply(hosts, settings, ui, variables)
+            proven = prove(hosts.without(failures), settings, ui, run)
+            return [failures.get(name) or proven[name] for name in batch]
+
+        names = [name for name in planned.plans if name not in others]
+        reports = roll_out(names, strategy or Strategy(), work, ui.say)
+    return finished(run, "provision", (*others.values(), *reports))
 
 
-def apply(targets: Targets, settings: Settings, ui: Ui) -> dict[str, HostReport]:
+def apply(
+    targets: Targets, settings: Settings, ui: Ui, variables: Mapping[str, object]
+) -> dict[str, HostReport]:
     """Run the roles; returns a report for each host where they failed.
 
     Raises:
@@ -54,12 +93,21 @@ def apply(targets: Targets, settings: Settings, ui: Ui) -> dict[str, HostReport]
     """
     with ui.stage("provision", targets.names):
         outcome = engine.run(
-            "provision.yml", targets.inventory, targets.names, {}, ui.listen, forks=settings.forks
+            "provision.yml",
+            targets.inventory,
+            targets.names,
+            variables,
+            ui.listen,
+            forks=settings.forks,
         )
-    for name in targets.names:
-        host = outcome.hosts[name]
-        if host.ok:
-            ui.say(f"{name}: {host.changed} changed" if host.changed else f"{name}: no changes")
+    changed = {
+        name: outcome.hosts[name].changed for name in targets.names if outcome.hosts[name].ok
+    }
+    for name in [name for name in changed if changed[name]]:
+        ui.say(f"{name}: {changed[name]} changed")
+    unchanged = [name for name in changed if not changed[name]]
+    if unchanged:
+        ui.say(f"{shortened(unchanged)}: no changes")
     return {host.name: _failed(host) for host in outcome.hosts.values() if not host.ok}
 
 
@@ -69,6 +117,23 @@ def _failed(host: HostOutcome) -> HostReport:
     return replace(report, error=f"{where}{report.error}")
 
 
-def narrow(targets: Targets, names: tuple[str, ...]) -> Targets:
-    """The same targets, of these hosts only."""
-    return replace(targets, hosts=tuple(h for h in targets.hosts if h.name in names))
+def _is_drained(name: str, targets: Targets) -> bool:
+    return targets.desired[name].drained
+
+
+def _drained(name: str, targets: Targets) -> HostReport:
+    reason = targets.desired[name].drained_reason
+    return HostReport(
+        host=name,
+        skipped=f"drained: {reason}" if reason else "drained",
+        error_remedy="Take gpuhost_drained away from the host in the inventory when it is back.",
+    )
+
+
+def _busy(name: str, users: Sequence[str]) -> HostReport:
+    return HostReport(
+        host=name,
+        skipped=f"busy, and provisioning would disturb it: {'; '.join(users)}",
+        error_remedy=f"Wait for them to end, or: gpuhost provision {name} --include-busy",
+        error_code=ExitCode.FAILED,
+    )

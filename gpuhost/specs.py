@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ FALSE_WORDS = ("n", "no", "off", "0", "false", "f")
 
 @dataclass(frozen=True)
 class Variable:
-    """One declared variable. ``elements`` is the type of a list's items, if declared."""
+    """One declared variable.
+
+    ``elements`` is the type of a list's items, if declared; ``options`` are
+    the keys that each of them has.
+    """
 
     name: str
     role: str
@@ -34,6 +38,7 @@ class Variable:
     choices: tuple[Any, ...] = ()
     elements: str | None = None
     no_log: bool = False
+    options: Mapping[str, Variable] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -91,17 +96,22 @@ def load(roles: Path) -> Specs:
 def parse(role: str, document: Mapping[str, Any]) -> Iterable[Variable]:
     """The variables in one role's argument spec, of all its entry points."""
     for entry_point in document["argument_specs"].values():
-        for name, option in (entry_point.get("options") or {}).items():
-            yield Variable(
-                name=name,
-                role=role,
-                type=option.get("type", "str"),
-                required=option.get("required", False),
-                default=option.get("default"),
-                choices=tuple(option.get("choices", ())),
-                elements=option.get("elements"),
-                no_log=option.get("no_log", False),
-            )
+        yield from _variables(role, entry_point)
+
+
+def _variables(role: str, declared: Mapping[str, Any]) -> Iterable[Variable]:
+    for name, option in (declared.get("options") or {}).items():
+        yield Variable(
+            name=name,
+            role=role,
+            type=option.get("type", "str"),
+            required=option.get("required", False),
+            default=option.get("default"),
+            choices=tuple(option.get("choices", ())),
+            elements=option.get("elements"),
+            no_log=option.get("no_log", False),
+            options={one.name: one for one in _variables(role, option)},
+        )
 
 
 def _checked(variable: Variable, value: Any) -> Any:
@@ -109,7 +119,7 @@ def _checked(variable: Variable, value: Any) -> Any:
     try:
         converted = CONVERTERS[variable.type](value)
     except ValueError as error:
-        raise ValueError(f"is {shown}: it must be {error}") from None
+        raise ValueError(f"is {shown}: it must be {_wanted(variable, error)}") from None
     if variable.elements is None:
         _check_choice(variable, converted)
         return converted
@@ -121,9 +131,33 @@ def _checked_item(variable: Variable, item: Any) -> Any:
     try:
         converted = CONVERTERS[variable.elements or "raw"](item)
     except ValueError as error:
-        raise ValueError(f"has {shown} in it: each item must be {error}") from None
+        wanted = _wanted(variable, error)
+        raise ValueError(f"has {shown} in it: each item must be {wanted}") from None
     _check_choice(variable, converted)
-    return converted
+    return _checked_keys(variable, converted) if variable.options else converted
+
+
+def _checked_keys(variable: Variable, item: Mapping[str, Any]) -> dict[str, Any]:
+    """The item with all its declared keys, as given or by default."""
+    for name in item:
+        if name not in variable.options:
+            hint = did_you_mean(name, variable.options)
+            raise ValueError(f"has the key {name} in an item, which is none of its keys.{hint}")
+    found: dict[str, Any] = {}
+    for key in variable.options.values():
+        value = item.get(key.name)
+        if value is None and key.required:
+            raise ValueError(f"has an item without {key.name}, which each item needs")
+        try:
+            found[key.name] = key.default if value is None else _checked(key, value)
+        except ValueError as error:
+            raise ValueError(f"has an item whose {key.name} {error}") from None
+    return found
+
+
+def _wanted(variable: Variable, error: ValueError) -> str:
+    # After what it must be, a converter shows how to write the value, with the value.
+    return re.split("[,;]", str(error))[0] if variable.no_log else str(error)
 
 
 def _check_choice(variable: Variable, value: Any) -> None:

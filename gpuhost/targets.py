@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpuhost.errors import InventoryError
@@ -27,6 +27,14 @@ class Targets:
         """The hosts' inventory names, in inventory order."""
         return tuple(host.name for host in self.hosts)
 
+    def only(self, names: Collection[str]) -> Targets:
+        """The same, of these hosts only."""
+        return replace(self, hosts=tuple(host for host in self.hosts if host.name in names))
+
+    def without(self, names: Collection[str]) -> Targets:
+        """The same, of all but these hosts."""
+        return replace(self, hosts=tuple(host for host in self.hosts if host.name not in names))
+
 
 def inventories(settings: Settings) -> tuple[Path, ...]:
     """The inventories to look in: the one asked for, else all of the project's own."""
@@ -44,15 +52,23 @@ def inventories(settings: Settings) -> tuple[Path, ...]:
     return own
 
 
-def resolve(settings: Settings, patterns: Sequence[str]) -> Targets:
-    """The hosts that ``patterns`` name, with validated desired state.
+def resolve(settings: Settings, patterns: Sequence[str], limit: str | None = None) -> Targets:
+    """The hosts that ``patterns`` name, and ``limit`` too, with validated desired state.
 
     Raises:
-        InventoryError: no inventory, an unknown host, or a name that more
-            than one inventory knows.
+        InventoryError: no inventory, an unknown host, nothing left by the
+            limit, or a name that more than one inventory knows.
         DesiredStateError: a host's variables are wrong.
     """
     inventory, hosts = _find(inventories(settings), patterns)
+    if limit is not None:
+        allowed = {host.name for host in inventory.select([limit])}
+        hosts = tuple(host for host in hosts if host.name in allowed)
+        if not hosts:
+            raise InventoryError(
+                f"--limit {limit} leaves no host of {' '.join(patterns)}.",
+                "See which hosts there are with: gpuhost hosts",
+            )
     return Targets(inventory.path, hosts, desired_states(hosts))
 
 

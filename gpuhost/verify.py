@@ -2,50 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from gpuhost import __version__, checks, runs
-from gpuhost.collect import Collected, collect, proving
+from gpuhost.collect import collect, proving
 from gpuhost.model import Desired, HostReport, RunReport
 from gpuhost.probe.schema import Evidence
+from gpuhost.runs import Run
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
 
 
 def verify(
-    targets: Targets,
-    settings: Settings,
-    ui: Ui,
-    *,
-    command: str = "verify",
-    names: Collection[str] = (),
-    others: Collection[HostReport] = (),
+    targets: Targets, settings: Settings, ui: Ui, *, names: Collection[str] = ()
 ) -> RunReport:
     """Verify every host of ``targets`` and keep the report under ``settings.runs_dir``.
 
-    ``names`` limits the checks to those; ``others`` are reports of hosts that
-    did not come this far and belong in the same report.
+    ``names`` limits the checks to those.
     """
     run = runs.begin(settings.runs_dir)
-    collected = Collected({})
-    if targets.hosts:
-        with ui.stage("verify", targets.names):
-            collected = collect(targets, proving, ui.listen, forks=settings.forks)
+    reports = prove(targets, settings, ui, run, names)
+    return finished(run, "verify", reports.values())
+
+
+def prove(
+    targets: Targets, settings: Settings, ui: Ui, run: Run, names: Collection[str] = ()
+) -> dict[str, HostReport]:
+    """Read and judge the hosts, and keep the evidence with the run; each host's report by name."""
+    if not targets.hosts:
+        return {}
+    with ui.stage("verify", targets.names):
+        collected = collect(targets, proving, ui.listen, forks=settings.forks)
     runs.keep_evidence(run, collected.evidence)
-    judged = [
-        judge_host(name, collected.evidence[name], targets.desired[name], names)
+    return {
+        name: judge_host(name, collected.evidence[name], targets.desired[name], names)
         if name in collected.evidence
         else collected.failures[name]
         for name in targets.names
-    ]
+    }
+
+
+def finished(run: Run, command: str, hosts: Iterable[HostReport]) -> RunReport:
+    """The report of a run that has come to its end, kept in its folder."""
     report = RunReport(
         run_id=run.run_id,
         command=command,
         started=run.started,
         finished=runs.now(),
         gpuhost_version=__version__,
-        hosts=(*others, *judged),
+        hosts=tuple(hosts),
     )
     return runs.keep_report(run, report)
 

@@ -1,5 +1,9 @@
 """What every room's tests share."""
 
+import os
+import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +25,14 @@ def captures() -> Path:
     if not CAPTURES.is_dir():
         pytest.skip(f"there are no captures in {CAPTURES}")
     return CAPTURES
+
+
+@pytest.fixture
+def own_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for temporary files that nothing else writes to, with a short name."""
+    folder = Path(f"/tmp/t{os.getpid()}-{time.monotonic_ns() % 10**8}")
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    yield folder
+    shutil.rmtree(folder)

@@ -34,6 +34,9 @@ def common_options(command: Command) -> Command:
             type=click.Path(path_type=Path),
             help="Ansible inventory (default: the project's inventories/ folder).",
         ),
+        click.option(
+            "-l", "--limit", metavar="PATTERN", help="Of HOST..., only those that also match this."
+        ),
         click.option("--forks", type=int, help="Hosts worked on at once (default: 10)."),
         click.option("-q", "--quiet", is_flag=True, help="No progress, only the result."),
         click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout."),
@@ -63,7 +66,7 @@ def begin(hosts: tuple[str, ...], options: dict[str, Any]) -> tuple[Settings, Ta
     from gpuhost.ui import choose
 
     settings = settings_room.load(flags(options))
-    targets = resolve(settings, hosts)
+    targets = resolve(settings, hosts, options["limit"])
     return settings, targets, choose(quiet=options["quiet"])
 
 

@@ -29,7 +29,7 @@ def hosts(patterns: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
     listed: list[tuple[Path, Host, Desired]] = []
     for path in inventories(settings):
         narrowed = settings_room.load({**flags(options), "inventory": path})
-        targets = resolve(narrowed, patterns or ("all",))
+        targets = resolve(narrowed, patterns or ("all",), options["limit"])
         listed.extend((path, host, targets.desired[host.name]) for host in targets.hosts)
     if as_json:
         rows = [
@@ -40,5 +40,6 @@ def hosts(patterns: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
         return ExitCode.OK
     for path, host, desired in listed:
         gpus = f"{desired.gpu_count} × {desired.gpu_model or 'GPU'}" if desired.gpu_count else "–"
-        click.echo(f"{host.name:<16} {host.address:<16} {gpus:<32} {path}")
+        drained = "  drained" if desired.drained else ""
+        click.echo(f"{host.name:<16} {host.address:<16} {gpus:<32} {path}{drained}")
     return ExitCode.OK

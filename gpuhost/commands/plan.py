@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,8 +28,7 @@ def plan(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
     if as_json:
         _print_plans_json(planned)
     else:
-        for host_plan in planned.plans.values():
-            show_plan(host_plan, err=False)
+        show_plans(planned, err=False)
         for failure in planned.failures.values():
             click.echo(f"{failure.host}: {failure.error}\n  {failure.error_remedy}", err=True)
     unreadable = any(host_plan.unreadable for host_plan in planned.plans.values())
@@ -37,12 +36,29 @@ def plan(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
     return worst([*codes, ExitCode.UNREACHABLE] if unreadable else codes)
 
 
-def show_plan(host_plan: HostPlan, *, err: bool) -> None:
-    """Print one host\'s plan; to stderr where a result follows on stdout."""
+def show_plans(planned: Planned, *, err: bool) -> None:
+    """Print what would change, hosts with the same plan together.
+
+    To stderr where a result follows on stdout.
+    """
+    from gpuhost.rollout import shortened
+
+    alike: dict[HostPlan, list[str]] = {}
+    for host_plan in planned.plans.values():
+        alike.setdefault(replace(host_plan, host=""), []).append(host_plan.host)
+    for host_plan, hosts in alike.items():
+        _show(shortened(hosts), host_plan, err=err)
+    for host, users in planned.busy.items():
+        click.echo(f"{host} is busy, and this would disturb: {'; '.join(users)}", err=err)
+    for report in planned.drained.values():
+        click.echo(f"{report.host}: {report.skipped}; it is left alone", err=err)
+
+
+def _show(hosts: str, host_plan: HostPlan, *, err: bool) -> None:
     if host_plan.is_empty:
-        click.echo(f"{host_plan.host}: nothing to change", err=err)
+        click.echo(f"{hosts}: nothing to change", err=err)
         return
-    click.echo(f"{click.style(host_plan.host, bold=True)} would change:", err=err)
+    click.echo(f"{click.style(hosts, bold=True)} would change:", err=err)
     for change in host_plan.changes:
         click.echo(f"  {change.component:<8} {change.what}", err=err)
     for words in host_plan.unreadable:
@@ -54,7 +70,11 @@ def show_plan(host_plan: HostPlan, *, err: bool) -> None:
 def _print_plans_json(planned: Planned) -> None:
     document = {
         "schema_version": 1,
-        "hosts": [asdict(host_plan) for host_plan in planned.plans.values()],
+        "hosts": [
+            asdict(host_plan) | {"busy": list(planned.busy.get(host_plan.host, ()))}
+            for host_plan in planned.plans.values()
+        ],
+        "drained": [{"host": r.host, "reason": r.skipped} for r in planned.drained.values()],
         "failures": [
             {"host": f.host, "error": f.error, "remedy": f.error_remedy}
             for f in planned.failures.values()

@@ -8,47 +8,96 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpuhost.commands.common import begin, common_options, finish, hosts_argument
-from gpuhost.commands.plan import show_plan
+from gpuhost.commands.passwords import ask_passwords
+from gpuhost.commands.plan import show_plans
 from gpuhost.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from gpuhost.provision import Planned
+    from gpuhost.plan import HostPlan
+    from gpuhost.rollout import Strategy
 
 
 @click.command()
 @hosts_argument
 @common_options
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before changing hosts.")
+@click.option(
+    "--serial",
+    metavar="N[%],...",
+    default="",
+    help="Hosts a batch, each proven before the next: 5, 10%, or 1,5,25%. A batch of which every "
+    "host fails ends it.",
+)
+@click.option("--canary", is_flag=True, help="One host first; the others only if it is proven.")
+@click.option(
+    "--max-failures",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Start no further batch once N hosts have failed.",
+)
+@click.option(
+    "--include-busy", is_flag=True, help="Also hosts whose GPUs are in use and would be disturbed."
+)
+@click.option(
+    "--ask-registry-passwords",
+    "ask_all",
+    is_flag=True,
+    help="Ask for passwords that are not declared, also where the host has a login.",
+)
 def provision(hosts: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> ExitCode:
     """Make HOSTs GPU container hosts, and prove it.
 
     Shows what would change, asks if a host may be rebooted or there is more
     than one, runs the roles, reboots where needed, then verifies. Running it
-    again on a host that is as it should be changes nothing.
+    again on a host that is as it should be changes nothing. Hosts that are
+    drained (gpuhost_drained), or whose GPUs are in use and would be disturbed,
+    are left alone.
 
     \b
     Examples:
       gpuhost provision lab-01
       gpuhost provision 'rack4:!gpu-17' --yes
+      gpuhost provision gpu_hosts --canary --serial 10% --max-failures 2
     """
     from gpuhost import provision as use_case
+    from gpuhost.rollout import Strategy
 
+    strategy = Strategy.of(options["serial"], options["canary"], options["max_failures"])
     settings, targets, ui = begin(hosts, options)
     planned = use_case.make_plans(targets, settings, ui)
-    for host_plan in planned.plans.values():
-        show_plan(host_plan, err=True)
-    _confirm(planned, yes)
-    return finish(use_case.provision(targets, settings, ui, planned), settings, as_json)
+    show_plans(planned, err=True)
+    spared = () if options["include_busy"] else planned.busy
+    plans = [one for one in planned.plans.values() if one.host not in spared]
+    if not yes:
+        _confirm(plans, strategy)
+    affected = targets.only([one.host for one in plans])
+    passwords = ask_passwords(affected, planned, options["ask_all"])
+    report = use_case.provision(
+        targets,
+        settings,
+        ui,
+        planned,
+        strategy=strategy,
+        passwords=passwords,
+        include_busy=options["include_busy"],
+    )
+    return finish(report, settings, as_json)
 
 
-def _confirm(planned: Planned, yes: bool) -> None:
-    plans = [p for p in planned.plans.values() if not p.is_empty]
-    reboots = [p.host for p in plans if p.reboot]
-    if yes or not (reboots or len(plans) > 1):
+def _confirm(plans: list[HostPlan], strategy: Strategy) -> None:
+    from gpuhost.rollout import batches, shortened
+
+    changing = [host_plan for host_plan in plans if not host_plan.is_empty]
+    reboots = [host_plan.host for host_plan in changing if host_plan.reboot]
+    if not (reboots or len(changing) > 1):
         return
-    what = f"change {len(plans)} host{'s' if len(plans) > 1 else ''}"
+    what = f"change {len(changing)} host{'s' if len(changing) > 1 else ''}"
+    planned = batches([host_plan.host for host_plan in changing], strategy)
+    if len(planned) > 1:
+        first = f", {planned[0][0]} first" if strategy.canary else ""
+        what += f" in {len(planned)} batches{first}"
     if reboots:
-        what += f" and reboot {', '.join(reboots)}"
+        what += f" and reboot {shortened(reboots)}"
     if not sys.stdin.isatty():
         raise UsageError(f"This would {what}, and there is no terminal to ask.", "Add --yes.")
     click.confirm(f"This will {what}. Go on?", abort=True, err=True)

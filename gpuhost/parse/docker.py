@@ -9,6 +9,9 @@ from typing import Any
 
 from gpuhost.parse.errors import ParseError
 
+# Docker keeps the login to Docker Hub under a name of its own.
+_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+_HUB_KEY = "https://index.docker.io/v1/"
 _FRAMEWORK = re.compile(r"NVIDIA_(?P<name>[A-Z_]+?)(?:_SERVER)?_VERSION")
 
 
@@ -80,3 +83,8 @@ def differences(declared: Any, found: Any, at: str = "") -> Iterator[tuple[str, 
             yield from differences(value, found.get(key), f"{at}.{key}" if at else str(key))
     elif declared != found or isinstance(declared, bool) is not isinstance(found, bool):
         yield at, declared, found
+
+
+def login_key(registry: str) -> str:
+    """The name under which docker keeps a login to ``registry``."""
+    return _HUB_KEY if registry in _HUB else registry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import List, Optional
 
@@ -39,6 +40,9 @@ MODPROBE_FOLDERS = (
     "/lib/modprobe.d",
 )
 NOUVEAU_OFF = re.compile(r"^\s*(blacklist\s+nouveau\s*(#|$)|install\s+nouveau\s+\S*/false)", re.M)
+GPU_NODE = re.compile(r"/dev/nvidia\d+")
+# Services of NVIDIA's that keep GPUs open without using them.
+IDLE_HOLDERS = ("nvidia-persistenced", "nv-fabricmanager", "nvidia-fabricmanager", "nv-hostengine")
 NOUVEAU_OFF_AT_BOOT = re.compile(
     r"\b(modprobe\.blacklist|module_blacklist|rd\.driver\.blacklist)=\S*\bnouveau\b"
     r"|\bnouveau\.blacklist=(1|yes)\b"
@@ -58,6 +62,7 @@ def collect(context: Context) -> Driver:
         "userspace_version": userspace_version(context),
         "nouveau_loaded": root.exists("/sys/module/nouveau"),
         "nouveau_blacklisted": nouveau_blacklisted(root),
+        "gpu_users": gpu_users(root, os.getppid()),
         "device_nodes": [node for node in map(root.device_node, device_paths(root)) if node],
         "packages": [
             package
@@ -66,6 +71,32 @@ def collect(context: Context) -> Driver:
         ],
         "units": units.show(context, UNITS),
     }
+
+
+def gpu_users(root: Root, probe: int) -> List[str]:
+    """Processes that have a GPU open, as "pid name"; ``probe`` and what it started do not count."""
+    users = []
+    for process in root.list("/proc", "[0-9]*"):
+        pid = int(process.rsplit("/", 1)[1])
+        name = root.read(f"{process}/comm") or "?"
+        # The kernel cuts names at 15 characters.
+        idle = any(holder.startswith(name) for holder in IDLE_HOLDERS)
+        if not idle and _has_gpu_open(root, process) and not _descends_from(root, pid, probe):
+            users.append((pid, name))
+    return [f"{pid} {name}" for pid, name in sorted(users)]
+
+
+def _has_gpu_open(root: Root, process: str) -> bool:
+    descriptors = root.list(f"{process}/fd")
+    return any(GPU_NODE.fullmatch(root.link(fd) or "") for fd in descriptors)
+
+
+def _descends_from(root: Root, pid: int, ancestor: int) -> bool:
+    while pid > 1 and pid != ancestor:
+        # The command's name, in brackets, may hold anything; after it come fields 3 and 4.
+        fields = (root.read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 else 0
+    return pid == ancestor
 
 
 def loaded_version(text: str) -> Optional[str]:

@@ -152,6 +152,14 @@ class DockerEngine:
         with translated():
             return list(self._client.containers())
 
+    def inspect(self, container_id: str) -> Optional[Dict[str, Any]]:
+        """A container as ``docker inspect`` shows it; None if there is none."""
+        with translated():
+            try:
+                return dict(self._client.inspect_container(container_id))
+            except docker.errors.NotFound:
+                return None
+
     def image(self, reference: str) -> Optional[Dict[str, Any]]:
         """See :class:`Engine`."""
         with translated():

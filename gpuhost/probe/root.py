@@ -54,12 +54,17 @@ class Root:
         """Whether the path is there and can be looked at."""
         return os.path.exists(self.path(absolute))  # noqa: PTH110 — Path.exists raises on EACCES
 
-    def link_name(self, absolute: str) -> Optional[str]:
-        """The last part of what a symbolic link points to."""
+    def link(self, absolute: str) -> Optional[str]:
+        """What a symbolic link points to."""
         try:
-            return os.readlink(self.path(absolute)).rsplit("/", 1)[-1]  # noqa: PTH115 — 3.9 too
+            return os.readlink(self.path(absolute))  # noqa: PTH115 — 3.9 too
         except OSError:
             return None
+
+    def link_name(self, absolute: str) -> Optional[str]:
+        """The last part of what a symbolic link points to."""
+        target = self.link(absolute)
+        return None if target is None else target.rsplit("/", 1)[-1]
 
     def device_node(self, absolute: str) -> Optional[DeviceNode]:
         """A character device's numbers and mode, or None if it is not one."""

@@ -138,6 +138,7 @@ class Driver(TypedDict):
     userspace_version: Optional[str]  # from what libnvidia-ml.so.1 links to
     nouveau_loaded: bool
     nouveau_blacklisted: bool
+    gpu_users: List[str]  # processes that have a GPU open: "pid name"; NVIDIA's own idle ones not
     device_nodes: List[DeviceNode]
     packages: List[Package]
     units: List[Unit]
@@ -202,12 +203,21 @@ class RunningContainer(TypedDict):
     name: str
     image: str
     labels: Dict[str, str]
+    gpus: str  # as they were asked for: "all", "2", "0,1"; empty: none
+
+
+class Login(TypedDict):
+    """A registry login of root's. The password stays where it is."""
+
+    registry: str  # as docker writes it in config.json
+    username: str  # empty where a credential store has it
 
 
 class Docker(TypedDict):
     connect_error: Optional[str]  # why the daemon did not answer
     info: Optional[DockerInfo]
     running: List[RunningContainer]
+    logins: List[Login]
     daemon_json: FileText
     validate: Optional[Command]  # dockerd --validate --config-file=…
     packages: List[Package]

@@ -41,6 +41,7 @@ def _host(host: HostReport) -> dict[str, Any]:
         "facts": dict(host.facts),
         "evidence_path": host.evidence_path or None,
         "error": {"message": host.error, "remedy": host.error_remedy} if host.error else None,
+        "skipped": {"reason": host.skipped, "remedy": host.error_remedy} if host.skipped else None,
         "checks": [_check(result) for result in host.results],
     }
 

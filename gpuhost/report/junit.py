@@ -50,7 +50,7 @@ def _suite(host: HostReport, started: str) -> ET.Element:
         properties = ET.SubElement(suite, "properties")
         for name, value in host.facts.items():
             ET.SubElement(properties, "property", name=_clean(name), value=_clean(value))
-    if host.error:
+    if host.error or host.skipped:
         suite.append(_unexamined(host))
     for result in host.results:
         suite.append(_case(host.host, result))
@@ -62,9 +62,10 @@ def _suite(host: HostReport, started: str) -> ET.Element:
 
 def _unexamined(host: HostReport) -> ET.Element:
     case = ET.Element("testcase", classname=_clean(host.host), name="host", time="0")
-    # As the verdicts go: what failed is a failure, what could not be examined an error.
+    # As the verdicts go: what failed is a failure, what could not be examined an error, …
     tag = _TAGS.get(host.verdict, "error")
-    problem = ET.SubElement(case, tag, message=_clean(host.error), type=str(host.verdict))
+    words = _clean(host.error or host.skipped)
+    problem = ET.SubElement(case, tag, message=words, type=str(host.verdict))
     problem.text = _clean(host.error_remedy)
     return case
 

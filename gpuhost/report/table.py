@@ -1,8 +1,10 @@
 """The report for people: what is wrong in detail, what is well in a line.
 
-Each host has one heading line. Everything that did not pass follows with
-what was seen, what was expected, the likely cause and the remedy; what
-passed is counted by area; what was skipped is named with the reason.
+Of several hosts, only those with something wrong are told in detail; a table
+with a line for each comes last. A host has one heading line. Everything that
+did not pass follows with what was seen, what was expected, the likely cause
+and the remedy; what passed is counted by area; what was skipped is named with
+the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gpuhost.model import CheckResult, HostReport, RunReport, Verdict
+from gpuhost.model import VERDICTS_BEST_FIRST, CheckResult, HostReport, RunReport, Verdict
 
 MARKS = {
     Verdict.PASS: ("✓", "green"),
@@ -46,17 +48,50 @@ def write(report: RunReport, stream: TextIO) -> None:
 
 
 def _write(report: RunReport, console: Console) -> None:
+    alone = len(report.hosts) == 1
     for host in report.hosts:
-        _write_host(console, host)
-    if len(report.hosts) != 1:
-        console.print(_total(report), soft_wrap=True)
+        if alone or (not host.skipped and host.verdict not in (Verdict.PASS, Verdict.SKIP)):
+            _write_host(console, host)
+    if alone:
+        return
+    if report.hosts:
+        _write_summary(console, report.hosts)
+    console.print(_total(report), soft_wrap=True)
+
+
+def _write_summary(console: Console, hosts: Sequence[HostReport]) -> None:
+    """A line for each host; what has to be mended stands last, where the eye is."""
+    names = max(len(host.host) for host in hosts)
+    verdicts = max(len(host.verdict) for host in hosts)
+    for host in sorted(hosts, key=lambda host: VERDICTS_BEST_FIRST.index(host.verdict)):
+        mark, style = MARKS[host.verdict]
+        line = Text.assemble(
+            (f"{mark} {host.verdict.ljust(verdicts)}", style),
+            "  ",
+            (host.host.ljust(names), "bold"),
+            "  ",
+            _in_a_line(host),
+        )
+        line.truncate(console.width, overflow="ellipsis")
+        console.print(line, soft_wrap=True)
+    console.print()
+
+
+def _in_a_line(host: HostReport) -> Text:
+    if host.skipped or host.error:
+        return Text((host.skipped or host.error).splitlines()[0])
+    bad = [result.check for verdict in DETAILED for result in _of(host, verdict)]
+    if bad:
+        return Text(", ".join(bad))
+    return Text(" · ".join(_facts(host)), "dim")
 
 
 def _write_host(console: Console, host: HostReport) -> None:
     console.print(_heading(host), soft_wrap=True)
-    if host.error:
+    if host.error or host.skipped:
         console.print()
-        _indented(console, _grid([("error", Text(host.error))]), 4)
+        kind = "error" if host.error else "skipped"
+        _indented(console, _grid([(kind, Text(host.error or host.skipped))]), 4)
         _write_remedy(console, host.error_remedy)
     for verdict in DETAILED:
         for results in _alike(_of(host, verdict)):
@@ -75,18 +110,23 @@ def _indented(console: Console, table: Table, columns: int) -> None:
 
 def _heading(host: HostReport) -> Text:
     mark, style = MARKS[host.verdict]
-    ran, total = host.coverage
-    parts = [f"{label}{host.facts[name]}" for name, label in HEADLINE if host.facts.get(name)]
-    if total:
-        parts.append(f"{ran} of {total} ran")
-    if host.duration_s:
-        parts.append(f"{host.duration_s:.1f} s")
+    parts = _facts(host)
     return Text.assemble(
         (f"{mark} {host.verdict}", style),
         "  ",
         (host.host, "bold"),
         ("  " + " · ".join(parts) if parts else "", "dim"),
     )
+
+
+def _facts(host: HostReport) -> list[str]:
+    ran, total = host.coverage
+    parts = [f"{label}{host.facts[name]}" for name, label in HEADLINE if host.facts.get(name)]
+    if total:
+        parts.append(f"{ran} of {total} ran")
+    if host.duration_s:
+        parts.append(f"{host.duration_s:.1f} s")
+    return parts
 
 
 def _alike(results: Iterable[CheckResult]) -> list[list[CheckResult]]:

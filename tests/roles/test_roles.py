@@ -150,6 +150,18 @@ def test_roles_never_look_away_from_an_error_or_type_into_a_shell() -> None:
         assert not [word for word in FORBIDDEN if word in text], path
 
 
+def undescribed(options: dict[str, Any]) -> dict[str, Any]:
+    """Documented options as a module declares them."""
+    return {
+        name: {
+            key: undescribed(value) if key == "options" else value
+            for key, value in option.items()
+            if key != "description"
+        }
+        for name, option in options.items()
+    }
+
+
 def documentation(path: Path) -> dict[str, Any]:
     module = roles.library(path.stem)
     document: dict[str, Any] = yaml.safe_load(module.DOCUMENTATION)
@@ -179,7 +191,4 @@ def test_every_option_of_a_module_is_documented_as_it_is(
         module.main()
     assert taken["supports_check_mode"]
     documented = documentation(path).get("options", {})
-    assert {
-        name: {key: value for key, value in option.items() if key != "description"}
-        for name, option in documented.items()
-    } == taken["argument_spec"]
+    assert undescribed(documented) == taken["argument_spec"]

@@ -184,6 +184,7 @@ def _driver(gpus: int) -> Driver:
         userspace_version=DRIVER,
         nouveau_loaded=False,
         nouveau_blacklisted=True,
+        gpu_users=[],
         device_nodes=[
             {"path": path, "major": major, "minor": minor, "mode": "0666"}
             for path, major, minor in _nodes(gpus)
@@ -310,6 +311,7 @@ def _docker() -> Docker:
             "root_dir": "/var/lib/docker",
         },
         running=[],
+        logins=[],
         daemon_json=text_file("/etc/docker/daemon.json", json.dumps(DAEMON)),
         validate=ended(["dockerd", "--validate"], stderr="configuration OK\n"),
         packages=[

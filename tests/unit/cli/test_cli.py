@@ -19,6 +19,7 @@ from gpuhost.inventory import Host
 from gpuhost.model import HostReport
 from gpuhost.plan import Change, HostPlan
 from gpuhost.provision import Planned
+from gpuhost.rollout import Strategy
 from gpuhost.targets import Targets
 
 HEAVY = ("ansible_runner", "ansible", "rich", "docker", "paramiko", "jinja2", "yaml", "pynvml")
@@ -166,9 +167,28 @@ def test_a_reboot_is_not_made_unasked_where_nobody_can_be_asked(
 
 
 def test_one_host_without_a_reboot_needs_no_confirmation() -> None:
-    provision._confirm(planned(install()), yes=False)
+    provision._confirm([install()], Strategy())
 
 
 def test_several_hosts_need_a_confirmation() -> None:
     with pytest.raises(UsageError, match="change 2 hosts"):
-        provision._confirm(planned(install(), install(host="gpu-02")), yes=False)
+        provision._confirm([install(), install(host="gpu-02")], Strategy())
+
+
+def test_the_confirmation_says_in_how_many_batches_and_who_is_first() -> None:
+    plans = [install(host=f"gpu-{number:02}") for number in range(5)]
+    with pytest.raises(UsageError, match="change 5 hosts in 3 batches, gpu-00 first,"):
+        provision._confirm(plans, Strategy(serial=("2",), canary=True))
+
+
+def test_hosts_with_the_same_plan_are_shown_together(
+    targets: Targets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del targets
+    made = planned(*(install(host=f"gpu-{number:02}") for number in range(40)))
+    monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: made)
+    cli.run(["plan", "gpu-01"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("gpu-00, gpu-01")
+    assert lines[0].endswith("… (40 in all) would change:")
+    assert len(lines) == 3

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -39,17 +38,6 @@ def local(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def own_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for temporary files that nothing else writes to, with a short name."""
-    folder = Path(f"/tmp/t{os.getpid()}-{time.monotonic_ns() % 10**8}")
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

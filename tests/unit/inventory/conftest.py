@@ -36,6 +36,11 @@ DECLARATIONS: Mapping[str, str] = {
         gpuhost_trial_timeout: {type: int, default: 61}
         gpuhost_trial_parallel: {type: int, default: 5}
         gpuhost_pull_timeout: {type: int, default: 1801}
+        gpuhost_drained: {type: bool, default: false}
+        gpuhost_drained_reason: {type: str, default: ""}
+        """,
+    "registry_login": """
+        registry_login_registries: {type: list, elements: dict, default: [], no_log: true}
         """,
 }
 

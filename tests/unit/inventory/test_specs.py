@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils.common.validation import (
     check_type_bool,
     check_type_dict,
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuhost import specs
+from gpuhost.specs import Specs
 
 ANSIBLES: dict[str, Callable[[Any], Any]] = {
     "str": check_type_str,
@@ -72,3 +74,43 @@ def test_all_entry_points_of_a_role_declare() -> None:
     first, second = specs.parse("x", document)
     assert (first.name, first.role, first.type, first.default) == ("x_a", "x", "int", 1)
     assert (second.name, second.elements, second.required) == ("x_b", "int", False)
+
+
+LOGINS = """
+argument_specs:
+  main:
+    options:
+      login_registries:
+        type: list
+        elements: dict
+        default: []
+        no_log: true
+        options:
+          registry: {type: str, required: true}
+          password: {type: str, default: "", no_log: true}
+"""
+
+
+def logins(*items: Any) -> tuple[Any, list[str]]:
+    variables = {v.name: v for v in specs.parse("login", yaml.safe_load(LOGINS))}
+    values, problems = Specs(variables, ("login_",)).resolve({"login_registries": list(items)})
+    return values["login_registries"], [problem.what for problem in problems]
+
+
+def test_the_items_of_a_list_have_their_declared_keys_and_defaults() -> None:
+    assert logins({"registry": "nvcr.io"}) == ([{"registry": "nvcr.io", "password": ""}], [])
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ({"registry": "a", "pasword": "hush"}, "has the key pasword in an item"),
+        ({"password": "hush"}, "has an item without registry"),
+        ({"registry": "a", "password": ["hush"]}, "has an item whose password is this value"),
+        ("hush", "has an item in it: each item must be a mapping"),
+    ],
+)
+def test_what_is_wrong_with_an_item_is_said_without_its_secrets(item: Any, words: str) -> None:
+    (what,) = logins(item)[1]
+    assert words in what
+    assert "hush" not in what

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import grp
+import json
 import os
 import pwd
 from pathlib import Path
@@ -146,6 +148,22 @@ class TestDriver:
     @pytest.fixture(autouse=True)
     def dpkg(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("gpuhost.probe.packages.which", lambda name: name)
+
+    def test_who_has_a_gpu_open_is_named_but_not_the_probe_and_what_is_idle(
+        self, tmp_path: Path
+    ) -> None:
+        programs = ((7, "trainer", 1), (8, "probe", 1), (9, "nvidia-smi", 8))
+        for pid, name, parent in (*programs, (10, "nvidia-persiste", 1)):
+            root = tree(
+                tmp_path,
+                {
+                    f"/proc/{pid}/comm": f"{name}\n",
+                    f"/proc/{pid}/stat": f"{pid} ({name}) S {parent} 0",
+                },
+            )
+            (tmp_path / f"proc/{pid}/fd").mkdir()
+            (tmp_path / f"proc/{pid}/fd/3").symlink_to("/dev/nvidia0")
+        assert driver.gpu_users(root, probe=8) == ["7 trainer"]
 
     def test_a_host_without_a_driver_has_none_of_the_versions(self, tmp_path: Path) -> None:
         programs = FakePrograms({"dpkg-query": ("", 1)})
@@ -362,10 +380,57 @@ class TestDocker:
             {"Id": "1", "Names": ["/web"], "Image": "nginx", "Labels": None},
             {"Id": "2"},
         ]
-        assert docker.running_containers(listed) == [
-            {"id": "1", "name": "web", "image": "nginx", "labels": {}},
-            {"id": "2", "name": "", "image": "", "labels": {}},
+        assert docker.running_containers(listed, lambda _: {}) == [
+            {"id": "1", "name": "web", "image": "nginx", "labels": {}, "gpus": ""},
+            {"id": "2", "name": "", "image": "", "labels": {}, "gpus": ""},
         ]
+
+    def test_a_container_that_ends_while_it_is_looked_at_is_left_out(self) -> None:
+        assert docker.running_containers([{"Id": "1"}], lambda _: None) == []
+
+    @pytest.mark.parametrize(
+        ("details", "gpus"),
+        [
+            ({"HostConfig": {"DeviceRequests": None, "Devices": None, "Runtime": "runc"}}, ""),
+            ({"HostConfig": {"DeviceRequests": [{"Count": -1, "DeviceIDs": None}]}}, "all"),
+            ({"HostConfig": {"DeviceRequests": [{"Count": 2, "DeviceIDs": []}]}}, "any 2"),
+            ({"HostConfig": {"DeviceRequests": [{"Count": 0, "DeviceIDs": ["0", "1"]}]}}, "0,1"),
+            (
+                {
+                    "HostConfig": {"Runtime": "nvidia"},
+                    "Config": {
+                        "Env": ["A=1", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_VISIBLE_DEVICES=3"]
+                    },
+                },
+                "3",
+            ),
+            (
+                {
+                    "HostConfig": {"Runtime": "nvidia"},
+                    "Config": {"Env": ["NVIDIA_VISIBLE_DEVICES=none"]},
+                },
+                "",
+            ),
+            ({"HostConfig": {"Devices": [{"PathOnHost": "/dev/nvidia2"}]}}, "/dev/nvidia2"),
+        ],
+    )
+    def test_the_gpus_of_a_container_are_told_however_they_were_asked_for(
+        self, details: dict[str, Any], gpus: str
+    ) -> None:
+        assert docker.gpus_of(details) == gpus
+
+    def test_logins_come_without_their_passwords(self, tmp_path: Path) -> None:
+        auth = base64.b64encode(b"$oauthtoken:secret").decode()
+        config = {"auths": {"nvcr.io": {"auth": auth}, "other:5000": {}}}
+        found = docker.logins(tree(tmp_path, {docker.CONFIG_JSON: json.dumps(config)}))
+        assert found == [
+            {"registry": "nvcr.io", "username": "$oauthtoken"},
+            {"registry": "other:5000", "username": ""},
+        ]
+
+    @pytest.mark.parametrize("text", ["{", "[]", '{"auths": []}', '{"auths": {"a": 1}}'])
+    def test_a_config_that_makes_no_sense_has_no_logins(self, tmp_path: Path, text: str) -> None:
+        assert docker.logins(tree(tmp_path, {docker.CONFIG_JSON: text})) == []
 
     def test_a_daemon_that_is_not_there_is_part_of_the_section(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

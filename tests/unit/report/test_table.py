@@ -126,3 +126,49 @@ def test_words_in_brackets_are_not_taken_for_markup(run: RunReport, ill: HostRep
     odd = replace(result, seen='driver "" with capabilities: [[gpu]] [red]x[/red]')
     text = written(only(run, replace(ill, results=(odd,))))
     assert 'driver "" with capabilities: [[gpu]] [red]x[/red]' in text
+
+
+def fleet(run: RunReport, well: HostReport, size: int) -> RunReport:
+    names = [f"gpu-{number:02}" for number in range(size)]
+    return replace(run, hosts=(*run.hosts, *(replace(well, host=name) for name in names)))
+
+
+def test_a_fleet_has_a_line_for_each_host_and_the_worst_stands_last(
+    run: RunReport, well: HostReport
+) -> None:
+    lines = written(fleet(run, well, 37)).splitlines()
+    assert lines[-1] == "40 hosts: 38 PASS, 1 UNKNOWN, 1 FAIL"
+    assert lines[-3].split()[:3] == ["✗", "FAIL", "lab-02"]
+    assert "cdi.matches" in lines[-3]
+    assert lines[-4].split()[:3] == ["?", "UNKNOWN", "lab-03"]
+    assert "No route to host" in lines[-4]
+    assert sum(line.startswith("✓ PASS") for line in lines) == 38
+
+
+def test_of_a_fleet_only_what_is_wrong_is_told_in_detail(run: RunReport, well: HostReport) -> None:
+    text = written(fleet(run, well, 37))
+    assert text.count("passed  host") == 1  # of the host that also has something wrong
+    assert len(text.splitlines()) < 90
+
+
+def test_a_host_that_was_left_alone_says_why(run: RunReport, well: HostReport) -> None:
+    spared = HostReport("lab-04", skipped="drained: fan replaced", error_remedy="Undrain it.")
+    lines = written(replace(run, hosts=(well, spared))).splitlines()
+    assert lines[0].split(maxsplit=3) == ["–", "SKIP", "lab-04", "drained: fan replaced"]
+    assert lines[-1] == "2 hosts: 1 PASS, 1 SKIP"
+    alone = written(only(run, spared))
+    assert "drained: fan replaced" in alone
+    assert "Undrain it." in alone
+
+
+def test_the_lines_of_a_fleet_are_cut_to_fit_a_terminal(
+    run: RunReport, well: HostReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    hosts = tuple(replace(well, host=f"gpu-{number:02}") for number in range(3))
+    text = written(replace(run, hosts=hosts), Terminal())
+    assert text.count("…") == 3
+    assert text.count("✓ PASS") == 3
+    assert [host for host in hosts if host.host not in text] == []
