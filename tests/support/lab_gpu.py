@@ -23,6 +23,7 @@ UNSHARED = ("unshare", "--user", "--map-root-user", "--mount")
 IN_OWN_DEV = """\
 set -e
 mount -t tmpfs -o mode=755 tmpfs /dev
+mkdir -p /dev/nvidia-caps
 for node in $NODES; do touch "/dev/$node"; chmod 666 "/dev/$node"; done
 [ -z "$CLOSED" ] || chmod 000 "/dev/$CLOSED"
 exec setpriv --bounding-set=-all --inh-caps=-all "$@"
@@ -40,6 +41,7 @@ def player_gpus(host: HostGpus) -> list[Gpu]:
             gpu.subsystem_id,
             dict(gpu.drivers),
             dict(gpu.nvml),
+            dict(gpu.mig) if gpu.mig else None,
         )
         for gpu in host.gpus
     ]

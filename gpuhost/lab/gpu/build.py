@@ -24,7 +24,9 @@ _VERSION = re.compile(r"@+GLIBC_(\d+)\.(\d+)")
 
 def management_library(out: Path) -> Path:
     """libnvidia-ml, still without a version of its own (:func:`stamp_library`)."""
-    library = _link(["nvml.c", "nvml_text.c"], out, [*_SHARED, _soname("libnvidia-ml.so.1")])
+    library = _link(
+        ["nvml.c", "nvml_mig.c", "nvml_text.c"], out, [*_SHARED, _soname("libnvidia-ml.so.1")]
+    )
     check_portable(library)
     return library
 

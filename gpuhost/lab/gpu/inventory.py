@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuhost.errors import UsageError
-from gpuhost.lab.gpu import models
+from gpuhost.lab.gpu import mig, models
 
 FILE = Path("etc/gpuhost-lab/gpus.json")
 SCHEMA_VERSION = 1
@@ -20,6 +20,7 @@ VBIOS = "LAB.00.00.00.01"
 
 _UUIDS = uuid.UUID("b6a3ff4e-8f43-4d2d-9d0e-0b3e6d3c7a10")
 _FIRST_BUS, _BUS_STEP = 0x07, 0x0B
+_FIRST_SWITCH_BUS = 0xC0
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,15 @@ class Gpu:
     subsystem_id: int
     drivers: Mapping[str, Any]
     nvml: Mapping[str, str | int]
+    mig: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class NvSwitch:
+    """One NVSwitch of the board that the GPUs are on."""
+
+    pci: str
+    device_id: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class HostGpus:
     host: str
     model: str
     gpus: tuple[Gpu, ...]
+    nvswitches: tuple[NvSwitch, ...] = ()
 
     @property
     def uuids(self) -> tuple[str, ...]:
@@ -56,7 +67,14 @@ def plan(*, host: str, gpus: int, model: str) -> HostGpus:
         raise UsageError(
             f"A lab host can have 0 to {MOST_GPUS} GPUs, not {gpus}.", "Use --gpus with that range."
         )
-    return HostGpus(host, found.key, tuple(_gpu(host, index, found) for index in range(gpus)))
+    placed = tuple(_gpu(host, index, found) for index in range(gpus))
+    return HostGpus(host, found.key, placed, _nvswitches(found) if gpus else ())
+
+
+def _nvswitches(model: models.Model) -> tuple[NvSwitch, ...]:
+    board = model.nvswitches or {"count": 0, "device_id": 0}
+    addresses = (f"0000:{_FIRST_SWITCH_BUS + number:02x}:00.0" for number in range(board["count"]))
+    return tuple(NvSwitch(address, board["device_id"]) for address in addresses)
 
 
 def _gpu(host: str, index: int, model: models.Model) -> Gpu:
@@ -78,6 +96,7 @@ def _gpu(host: str, index: int, model: models.Model) -> Gpu:
         subsystem_id=model.subsystem_id,
         drivers=model.drivers,
         nvml={**identity, **model.nvml()},
+        mig=mig.describe(model.mig, model.memory_mib["total"]) if model.mig else None,
     )
 
 

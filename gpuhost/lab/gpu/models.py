@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from gpuhost.errors import UsageError
+from gpuhost.lab.gpu import mig
 from gpuhost.suggest import did_you_mean
 
 DEFAULT = "A100"
@@ -28,7 +29,8 @@ NVML_ARCHITECTURES = {
     "Blackwell": 10,
 }
 FIRST_WITH_GSP = NVML_ARCHITECTURES["Turing"]
-MIG_INSTANCES = 7
+FIRST_WITH_FABRIC_STATE = NVML_ARCHITECTURES["Hopper"]
+FABRIC_IN_PROGRESS = 2
 CLOCKS_IDLE = 0x1
 CLOCKS_EVENT_REASONS = 0x1FF
 
@@ -48,10 +50,10 @@ class Model:
     power_w: Mapping[str, float]
     clocks_mhz: Mapping[str, int]
     temperature_c: Mapping[str, int]
-    mig: bool
-    nvswitch: bool
+    mig: Mapping[str, Any] | None
     drivers: Mapping[str, Any]
     remapper_banks: int | None = None
+    nvswitches: Mapping[str, int] | None = None
     nvlinks: int = 0
 
     def nvml(self) -> dict[str, str | int]:
@@ -104,7 +106,9 @@ class Model:
         values.update({f"clock_{name}": clock for name, clock in self.clocks_mhz.items()})
         values.update(_temperatures(self.temperature_c))
         if self.mig:
-            values.update(mig=0, mig_max=MIG_INSTANCES)
+            values.update(mig=0, mig_pending=0, mig_max=mig.SLICES)
+        if self.nvswitches and architecture >= FIRST_WITH_FABRIC_STATE:
+            values.update(fabric_state=FABRIC_IN_PROGRESS)
         if self.nvlinks:
             values.update(nvlinks=self.nvlinks, nvlinks_down=0)
         if self.remapper_banks is not None:

@@ -74,15 +74,10 @@ class TestAgainstARealMachine:
 
     def test_it_can_be_divided_and_remaps_rows_alike(self, captures: Path, key: str) -> None:
         gpu, model = captured_gpu(captures, key), models.find(key)
-        assert (gpu.findtext("mig_mode/current_mig") != "N/A") == model.mig
+        assert (gpu.findtext("mig_mode/current_mig") != "N/A") == (model.mig is not None)
         banks = "remapped_rows/row_remapper_histogram/row_remapper_histogram_max"
         text = gpu.findtext(banks)
         assert (int(text.split()[0]) if text else None) == model.remapper_banks
-
-    def test_it_is_on_an_nvlink_fabric_alike(self, captures: Path, key: str) -> None:
-        gpu, model = captured_gpu(captures, key), models.find(key)
-        # An A100's driver does not report the fabric, though its boards have switches.
-        assert (gpu.findtext("fabric/state") != "N/A" or key == "A100") == model.nvswitch
 
 
 @pytest.mark.parametrize("name", ["a100", "A100", "NVIDIA A100-SXM4-40GB"])
@@ -119,7 +114,7 @@ def test_what_a_model_tells_nvml_is_complete(key: str) -> None:
     told = model.nvml()
     assert told["compute_capability"] == model.compute_capability
     assert told["memory_total"] == model.memory_mib["total"] * 1024 * 1024
-    assert ("mig" in told) == model.mig
+    assert ("mig" in told) == (model.mig is not None)
     assert ("remapped_failed" in told) == (model.remapper_banks is not None)
     assert ("retired_pages_pending" in told) == (model.remapper_banks is None)
     assert told.get("nvlinks", 0) == model.nvlinks

@@ -7,8 +7,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define API __attribute__((visibility("default")))
-
 /* ------------------------------------------------------------ values of a GPU */
 
 static nvmlReturn_t get_number(nvmlDevice_t gpu, const char *key, unsigned long long *out)
@@ -21,7 +19,7 @@ static nvmlReturn_t get_number(nvmlDevice_t gpu, const char *key, unsigned long 
     return result;
 }
 
-static nvmlReturn_t get_unsigned(nvmlDevice_t gpu, const char *key, unsigned *out)
+nvmlReturn_t get_unsigned(nvmlDevice_t gpu, const char *key, unsigned *out)
 {
     unsigned long long value;
     nvmlReturn_t result = get_number(gpu, key, &value);
@@ -31,7 +29,7 @@ static nvmlReturn_t get_unsigned(nvmlDevice_t gpu, const char *key, unsigned *ou
     return result;
 }
 
-static nvmlReturn_t copy(const char *from, char *to, unsigned length)
+nvmlReturn_t copy(const char *from, char *to, unsigned length)
 {
     if (strlen(from) >= length)
         return INSUFFICIENT_SIZE;
@@ -51,9 +49,9 @@ static nvmlReturn_t get_text(nvmlDevice_t gpu, const char *key, char *out, unsig
 
 /* 0 or the errno of opening a device node. The lab's nodes have no driver behind them:
    ENXIO and ENODEV mean that everything up to the driver let the process through. */
-static int reach(const char *node)
+int reach(const char *node, int flags)
 {
-    int file = open(node, O_RDWR | O_CLOEXEC);
+    int file = open(node, flags | O_CLOEXEC);
 
     if (file < 0)
         return errno == ENXIO || errno == ENODEV ? 0 : errno;
@@ -63,7 +61,7 @@ static int reach(const char *node)
 
 static nvmlReturn_t ask_driver(void)
 {
-    switch (reach("/dev/nvidiactl")) {
+    switch (reach("/dev/nvidiactl", O_RDWR)) {
     case 0:
         break;
     case EACCES:
@@ -87,9 +85,18 @@ static void list_gpus(void)
         if (find(&nvml.gpus[i], "minor", &minor) != OK)
             continue;
         snprintf(node, sizeof node, "/dev/nvidia%s", minor);
-        if (!reach(node))
+        if (!reach(node, O_RDWR))
             nvml.visible[nvml.count++] = &nvml.gpus[i];
     }
+}
+
+nvmlReturn_t refresh(void)
+{
+    nvmlReturn_t result = read_text();
+
+    if (result == OK)
+        list_gpus();
+    return result;
 }
 
 API nvmlReturn_t nvmlInitWithFlags(unsigned flags)
@@ -236,7 +243,8 @@ static nvmlReturn_t handle_by(const char *key, const char *wanted, nvmlDevice_t 
 
 API nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *out)
 {
-    return handle_by("uuid", uuid, out);
+    return strncasecmp(uuid, "MIG-", 4) ? handle_by("uuid", uuid, out)
+                                        : mig_device_by_uuid(uuid, out);
 }
 
 API nvmlReturn_t nvmlDeviceGetHandleBySerial(const char *serial, nvmlDevice_t *out)
@@ -267,20 +275,6 @@ API nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t gpu, unsigned *out)
         if (nvml.visible[*out] == gpu)
             return OK;
     return INVALID_ARGUMENT;
-}
-
-/* No GPU is divided: every slot for a MIG device is empty. */
-API nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t gpu, unsigned slot, nvmlDevice_t *out)
-{
-    (void)gpu, (void)slot, (void)out;
-    return nvml.users ? NOT_FOUND : UNINITIALIZED;
-}
-
-API nvmlReturn_t nvmlDeviceIsMigDeviceHandle(nvmlDevice_t gpu, unsigned *out)
-{
-    (void)gpu;
-    *out = 0;
-    return OK;
 }
 
 /* ------------------------------------------------------------ one value a function */
@@ -525,7 +519,6 @@ API nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t gpu, void *info)
         return result;                                                               \
     }
 
-PAIR(nvmlDeviceGetMigMode, "mig")
 
 API nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t gpu, unsigned *current, unsigned *pending)
 {

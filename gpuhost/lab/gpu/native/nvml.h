@@ -25,7 +25,7 @@ enum {
     UNKNOWN = 999
 };
 
-enum { MAX_GPUS = 32, MAX_KEYS = 96, TEXT_SIZE = 128 * 1024 };
+enum { MAX_GPUS = 32, MAX_PROFILES = 16, MAX_INSTANCES = 112, MAX_KEYS = 96, TEXT_SIZE = 128 * 1024 };
 
 struct gpu {
     const char *key[MAX_KEYS];
@@ -40,6 +40,9 @@ struct nvml {
     const char *library, *cuda;   /* versions of this library and of the CUDA that it comes with */
     const char *loaded;           /* version of the kernel module, NULL where the text has none */
     struct gpu gpus[MAX_GPUS];
+    struct gpu profiles[MAX_PROFILES];   /* kinds of GPU instances */
+    struct gpu instances[MAX_INSTANCES]; /* GPU instances */
+    struct gpu devices[MAX_INSTANCES];   /* compute instances, which are MIG devices */
     struct gpu *visible[MAX_GPUS];
     unsigned count;               /* of visible */
     int users;                    /* nvmlInit less nvmlShutdown */
@@ -51,6 +54,20 @@ nvmlReturn_t read_text(void);
 
 /* Changes a one-digit value in the file itself. NO_PERMISSION where that cannot be written. */
 nvmlReturn_t write_digit(const char *uuid, const char *key, unsigned digit);
+
+/* 0 or the errno of opening a node; see nvml.c. */
+int reach(const char *node, int flags);
+
+/* Reads the text again, after the driver was asked to change something. */
+nvmlReturn_t refresh(void);
+
+/* A MIG device that this process may use. */
+nvmlReturn_t mig_device_by_uuid(const char *uuid, nvmlDevice_t *out);
+
+nvmlReturn_t copy(const char *from, char *to, unsigned length);
+nvmlReturn_t get_unsigned(nvmlDevice_t gpu, const char *key, unsigned *out);
+
+#define API __attribute__((visibility("default")))
 
 /* The value of a GPU's key, or the error that stands for it. */
 nvmlReturn_t find(nvmlDevice_t gpu, const char *key, char **value);

@@ -8,6 +8,9 @@
  *     uuid=GPU-...
  *     power=55000
  *     fan=!999                                a query that fails, with its NVML return code
+ *     [profile]                               a kind of GPU instance that the GPUs can be divided into
+ *     [instance]                              a GPU instance
+ *     [device]                                a compute instance, which is a MIG device
  *     #end
  *
  * A key that a GPU lacks is NVML_ERROR_NOT_SUPPORTED.
@@ -111,14 +114,25 @@ static void add(struct gpu *gpu, const char *key, char *value)
     }
 }
 
+static const struct { const char *header; struct gpu *first; unsigned room; } kinds[] = {
+    {"[gpu]", nvml.gpus, MAX_GPUS},
+    {"[profile]", nvml.profiles, MAX_PROFILES},
+    {"[instance]", nvml.instances, MAX_INSTANCES},
+    {"[device]", nvml.devices, MAX_INSTANCES},
+};
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
 /* Splits the text in place. Returns 0 while the kernel player is in the middle of writing it. */
 static int parse(char *rest)
 {
-    struct gpu *gpu = NULL;
-    int gpus = 0;
+    struct gpu *gpu = NULL, *next[COUNT_OF(kinds)];
+    unsigned i;
     char *line, *value;
 
-    memset(nvml.gpus, 0, sizeof nvml.gpus);
+    for (i = 0; i < COUNT_OF(kinds); i++) {
+        next[i] = kinds[i].first;
+        memset(kinds[i].first, 0, kinds[i].room * sizeof(struct gpu));
+    }
     nvml.loaded = NULL;
     parse_library(next_line(&rest));
     if (!*rest)
@@ -127,9 +141,10 @@ static int parse(char *rest)
         line = next_line(&rest);
         if (!strcmp(line, "#end"))
             return 1;
-        if (!strcmp(line, "[gpu]") && gpus < MAX_GPUS)
-            gpu = &nvml.gpus[gpus++];
-        else if ((value = strchr(line, '='))) {
+        for (i = 0; i < COUNT_OF(kinds); i++)
+            if (!strcmp(line, kinds[i].header) && next[i] < kinds[i].first + kinds[i].room)
+                gpu = next[i]++;
+        if ((value = strchr(line, '='))) {
             *value++ = '\0';
             add(gpu, line, value);
         }
@@ -209,7 +224,10 @@ nvmlReturn_t find(nvmlDevice_t gpu, const char *key, char **value)
 
     if (!nvml.users)
         return UNINITIALIZED;
-    if (gpu < nvml.gpus || gpu >= nvml.gpus + MAX_GPUS)
+    if ((gpu < nvml.gpus || gpu >= nvml.gpus + MAX_GPUS) &&
+        (gpu < nvml.profiles || gpu >= nvml.profiles + MAX_PROFILES) &&
+        (gpu < nvml.instances || gpu >= nvml.instances + MAX_INSTANCES) &&
+        (gpu < nvml.devices || gpu >= nvml.devices + MAX_INSTANCES))
         return INVALID_ARGUMENT;
     for (i = 0; i < gpu->count; i++)
         if (!strcmp(gpu->key[i], key)) {

@@ -16,6 +16,8 @@ the next boot or modprobe, and is forgotten at shutdown.
     kernel report INDEX KEY=[TEXT] …   what a GPU reports until the next boot; empty: as it was
     kernel loaded [VERSION]       pretend that another version of the module is loaded
     kernel library [VERSION]      pretend that another version of libnvidia-ml was installed
+    kernel mig REQUEST UUID …     divide a GPU, as libnvidia-ml asks (see mig.py)
+    kernel fabric up|down         what the fabric manager has the NVSwitches do
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from .hardware import (
     write_json,
 )
 from .library import plant_library, remove_library
+from .mig import answer
 from .modules import KERNEL, is_blacklisted, kmod, load
 from .views import mount_views, show
 
@@ -146,6 +147,20 @@ def library(version: str = "") -> None:
         write_json(DEFECTS, asdict(defects))
 
 
+def mig(request: str, *arguments: str) -> None:
+    """Divide GPUs, as the management library asks; prints the driver's answer."""
+    with changing_state() as state:
+        said = answer(state, request, *arguments)
+    sys.stdout.write(said + "\n")
+
+
+def fabric(word: str) -> None:
+    """Have the NVSwitches set up, as a fabric manager does, or not."""
+    with changing_state() as state:
+        require_driver(state)
+        state.fabric = word == "up"
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "boot": boot,
     "refresh": refresh,
@@ -155,4 +170,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "loaded": loaded,
     "library": library,
+    "mig": mig,
+    "fabric": fabric,
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 HARDWARE = Path("/etc/gpuhost-lab/gpus.json")
 DEFECTS = Path("/etc/gpuhost-lab/defects.json")
+MIG_MODES = Path("/etc/gpuhost-lab/mig-modes.json")  # what the GPUs themselves remember
 RUN = Path("/run/gpuhost-lab")
 STATE = RUN / "kernel.json"
 
@@ -35,6 +36,7 @@ class Gpu:
     subsystem_id: int
     drivers: dict[str, Any]
     nvml: dict[str, Any]
+    mig: dict[str, Any] | None = None
 
     def takes(self, module: Module) -> bool:
         """Whether a version and flavour of the kernel module drives this GPU."""
@@ -43,6 +45,14 @@ class Gpu:
         last = self.drivers["last"]
         in_range = self.drivers["first"] <= branch and (last is None or branch <= last)
         return in_range and flavour in self.drivers["modules"]
+
+
+@dataclass
+class Switch:
+    """An NVSwitch."""
+
+    pci: str
+    device_id: int
 
 
 @dataclass
@@ -62,6 +72,8 @@ class State:
     minors: dict[str, int] = field(default_factory=dict)  # GPU's UUID → minor number
     reports: dict[str, dict[str, str]] = field(default_factory=dict)  # UUID → NVML key → text
     persistence: dict[str, str] = field(default_factory=dict)  # UUID → 0 or 1
+    mig: dict[str, Any] = field(default_factory=dict)  # UUID → how the GPU is divided
+    fabric: bool = False  # whether a fabric manager has set the NVSwitches up
 
 
 @dataclass
@@ -100,6 +112,11 @@ def present_gpus() -> list[Gpu]:
     pulled = Defects(**read_json(DEFECTS)).pulled
     gpus = [Gpu(**entry) for entry in read_json(HARDWARE).get("gpus", [])]
     return sorted((gpu for gpu in gpus if gpu.index not in pulled), key=lambda gpu: gpu.pci)
+
+
+def present_switches() -> list[Switch]:
+    """The NVSwitches on the bus."""
+    return [Switch(**entry) for entry in read_json(HARDWARE).get("nvswitches", [])]
 
 
 def driven_gpus(state: State) -> list[Gpu]:

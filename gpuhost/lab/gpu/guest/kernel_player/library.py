@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import Any
 
 from .hardware import Defects, Gpu, KernelError, State
+from .mig import division, profile_section, sections
 
 LIBRARIES = Path("/usr/lib")
 MARK = b"\n#gpuhost-lab-library "
+FABRIC_COMPLETED = 3
 
 
 def show_libraries(state: State, gpus: list[Gpu]) -> None:
@@ -39,7 +42,7 @@ def installed_libraries() -> list[Path]:
 
 def reported_persistence(text: str) -> dict[str, str]:
     """Persistence mode by UUID: nvidia-smi changes it in the library itself."""
-    blocks = text.split("[gpu]\n")[1:]
+    blocks = [block for block in text.split("\n[") if block.startswith("gpu]")]
     pairs = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
     return {pair["uuid"]: pair["persistence"] for pair in pairs}
 
@@ -56,12 +59,34 @@ def library_text(state: State, gpus: list[Gpu]) -> str:
             "uuid": gpu.uuid,
             **gpu.nvml,
             "persistence": state.persistence.get(gpu.uuid, "0"),
+            **_mig_mode(state, gpu),
+            **_fabric(state, gpu),
             **state.reports.get(gpu.uuid, {}),
         }
         if values.pop("has_gsp", False):
             values["gsp"] = module.version
-        lines += ["[gpu]", *(f"{key}={value}" for key, value in values.items())]
+        lines += section("gpu", values)
+    profiles: list[dict[str, Any]] = next((gpu.mig["profiles"] for gpu in gpus if gpu.mig), [])
+    for profile in profiles:
+        lines += section("profile", profile_section(profile))
+    for gpu in gpus:
+        for kind, about in sections(state, gpu):
+            lines += section(kind, about)
     return "\n".join([*lines, "#end", ""])
+
+
+def section(kind: str, values: dict[str, Any]) -> list[str]:
+    """A section of the library's text."""
+    return [f"[{kind}]", *(f"{key}={value}" for key, value in values.items())]
+
+
+def _mig_mode(state: State, gpu: Gpu) -> dict[str, int]:
+    made = division(state, gpu)
+    return {"mig": int(made.current), "mig_pending": int(made.pending)} if gpu.mig else {}
+
+
+def _fabric(state: State, gpu: Gpu) -> dict[str, int]:
+    return {"fabric_state": FABRIC_COMPLETED} if state.fabric and "fabric_state" in gpu.nvml else {}
 
 
 def plant_library(defects: Defects, version: str) -> None:

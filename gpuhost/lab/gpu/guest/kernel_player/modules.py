@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from .hardware import KernelError, Module, State, present_gpus
+from .mig import modes_at_load
 
 KMOD = "/usr/bin/kmod"  # modprobe, rmmod, modinfo … by its name in argv[0]
 KERNEL = os.uname().release
@@ -60,6 +61,7 @@ def insert(state: State, name: str, module: Module) -> None:
         if "nouveau" in state.modules or not any(gpu.takes(module) for gpu in present_gpus()):
             raise KernelError(f"modprobe: ERROR: could not insert '{name}': No such device")
         state.minors, state.reports, state.persistence = {}, {}, {}
+        state.mig, state.fabric = modes_at_load(present_gpus()), False
     state.modules[name] = module
 
 

@@ -16,12 +16,15 @@ from .hardware import (
     Gpu,
     Module,
     State,
+    Switch,
     driven_gpus,
     is_ours,
     present_gpus,
+    present_switches,
     write_json,
 )
 from .library import show_libraries
+from .mig import capabilities, minors_text
 
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 SYS_MODULE = Path("/sys/module")
@@ -29,8 +32,9 @@ PROC_DRIVER = Path("/proc/driver")
 DEV = Path("/dev")
 
 NVIDIA_VENDOR = 0x10DE
-GRAPHICS_MAJOR, UVM_MAJOR = 195, 510
+GRAPHICS_MAJOR, UVM_MAJOR, CAPABILITIES_MAJOR = 195, 510, 509
 CONTROL_MINOR, MODESET_MINOR = 255, 254
+CAPABILITY_MODE, CONFIGURATION_MODE = 0o444, 0o400
 CHARACTER_DEVICE = 0o20000
 LINK_SPEED = {3: "8.0 GT/s PCIe", 4: "16.0 GT/s PCIe", 5: "32.0 GT/s PCIe", 6: "64.0 GT/s PCIe"}
 
@@ -96,8 +100,8 @@ def show(state: State) -> None:
 
 def show_pci(state: State, taken: set[str]) -> None:
     """The GPUs in /sys/bus/pci/devices, beside the machine's own devices."""
-    gpus = present_gpus()
-    addresses = {gpu.pci for gpu in gpus}
+    gpus, switches = present_gpus(), present_switches()
+    addresses = {gpu.pci for gpu in gpus} | {switch.pci for switch in switches}
     for entry in PCI_DEVICES.iterdir():
         if entry.is_symlink():
             if entry.name in addresses:  # the machine has something else at that address
@@ -109,6 +113,30 @@ def show_pci(state: State, taken: set[str]) -> None:
         if not driver and "nouveau" in state.modules:
             driver = "nouveau"
         write_pci_device(PCI_DEVICES / gpu.pci, gpu, driver)
+    for switch in switches:
+        write_switch(PCI_DEVICES / switch.pci, switch, "nvidia" in state.modules)
+
+
+def write_switch(folder: Path, switch: Switch, is_driven: bool) -> None:
+    """An NVSwitch's attributes: a bridge of NVIDIA's that is no GPU."""
+    folder.mkdir(exist_ok=True)
+    texts = {
+        "vendor": f"{NVIDIA_VENDOR:#06x}",
+        "device": f"{switch.device_id:#06x}",
+        "subsystem_vendor": f"{NVIDIA_VENDOR:#06x}",
+        "subsystem_device": f"{switch.device_id:#06x}",
+        "class": "0x068000",
+        "revision": "0xa1",
+        "irq": "0",
+        "numa_node": "-1",
+        "resource": "\n".join(["0x0000000000000000 " * 2 + "0x0000000000000000"] * 13),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text + "\n")
+    ids = (NVIDIA_VENDOR, switch.device_id)
+    configuration = struct.pack("<HHHHBBBB32xHH16x", *ids, 6, 16, 0xA1, 0, 0x80, 6, *ids)
+    (folder / "config").write_bytes(configuration)
+    bind(folder, "nvidia-nvswitch" if is_driven else "")
 
 
 def write_pci_device(folder: Path, gpu: Gpu, driver: str) -> None:
@@ -137,6 +165,11 @@ def write_pci_device(folder: Path, gpu: Gpu, driver: str) -> None:
     tail = (NVIDIA_VENDOR, gpu.subsystem_id)
     configuration = struct.pack("<HHHHBBBB32xHH16x", *ids, 6, 16, 0xA1, 0, 2, 3, *tail)
     (folder / "config").write_bytes(configuration)
+    bind(folder, driver)
+
+
+def bind(folder: Path, driver: str) -> None:
+    """Say which driver a device has."""
     link = folder / "driver"
     link.unlink(missing_ok=True)
     if driver:
@@ -163,7 +196,8 @@ def show_modules(state: State) -> None:
 def show_proc(state: State, gpus: list[Gpu]) -> None:
     """/proc/driver/nvidia, while the module is loaded."""
     folder = PROC_DRIVER / "nvidia"
-    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("nvidia", "nvidia-caps", "nvidia-nvswitch"):
+        shutil.rmtree(PROC_DRIVER / name, ignore_errors=True)
     module = state.modules.get("nvidia")
     if module is None:
         return
@@ -179,6 +213,25 @@ def show_proc(state: State, gpus: list[Gpu]) -> None:
             f"DMA Mask: \t 0xfffffffffffff\nBus Location: \t {gpu.pci}\n"
             f"Device Minor: \t {state.minors[gpu.uuid]}\nGPU Excluded:\t No\n"
         )
+    for place, minor in capabilities(state, gpus).items():
+        path = folder / "capabilities" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = CAPABILITY_MODE if place.endswith("access") else CONFIGURATION_MODE
+        path.write_text(f"DeviceFileMinor: {minor}\nDeviceFileMode: {mode}\nDeviceFileModify: 1\n")
+    caps = PROC_DRIVER / "nvidia-caps"
+    caps.mkdir(exist_ok=True)
+    (caps / "mig-minors").write_text(minors_text([gpu for gpu in gpus if gpu.mig]))
+    show_switches()
+
+
+def show_switches() -> None:
+    """/proc/driver/nvidia-nvswitch, where there are any."""
+    switches = present_switches()
+    if switches:
+        devices = PROC_DRIVER / "nvidia-nvswitch" / "devices"
+        devices.mkdir(parents=True, exist_ok=True)
+        for switch in switches:
+            (devices / switch.pci).write_text(f"BIOS Version: {switch.pci[5:7]}.LAB.00.00\n")
 
 
 def version_text(module: Module) -> str:
@@ -214,3 +267,23 @@ def show_nodes(state: State, gpus: list[Gpu]) -> None:
         if not node.exists():
             os.mknod(node, CHARACTER_DEVICE, os.makedev(*number))
             node.chmod(0o666)
+    show_capability_nodes(state, gpus)
+
+
+def show_capability_nodes(state: State, gpus: list[Gpu]) -> None:
+    """The nodes that stand for the right to use an instance of a GPU."""
+    places = capabilities(state, gpus)
+    wanted = {f"nvidia-cap{minor}": (place, minor) for place, minor in places.items()}
+    folder = DEV / "nvidia-caps"
+    if wanted:
+        folder.mkdir(exist_ok=True)
+    for node in folder.glob("nvidia-cap*"):
+        if node.name not in wanted:
+            node.unlink()
+    if folder.is_dir() and not wanted:
+        folder.rmdir()
+    for name, (place, minor) in wanted.items():
+        node = folder / name
+        if not node.exists():
+            os.mknod(node, CHARACTER_DEVICE, os.makedev(CAPABILITIES_MAJOR, minor))
+            node.chmod(CAPABILITY_MODE if place.endswith("access") else CONFIGURATION_MODE)
