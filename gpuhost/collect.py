@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gpuhost import engine, probe_archive
+from gpuhost import components, engine, probe_archive
 from gpuhost.engine import HostOutcome
 from gpuhost.errors import ExitCode
 from gpuhost.events import Event
@@ -43,10 +43,19 @@ def reading(desired: Desired) -> Spec:
             "users",
         ],
         users=list(desired.docker_users),
+        packages=[],
         command_timeout_s=COMMAND_TIMEOUT_S,
         section_timeout_s=SECTION_TIMEOUT_S,
         trials=None,
     )
+
+
+def planning(desired: Desired) -> Spec:
+    """A Spec that also reads what the plan compares with what the roles declare."""
+    spec = reading(desired)
+    spec["sections"] = [*spec["sections"], "provisioning"]
+    spec["packages"] = list(components.PACKAGES)
+    return spec
 
 
 def proving(desired: Desired) -> Spec:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from gpuhost import checks
 from gpuhost.checks.facts import Facts, SectionMissingError
-from gpuhost.model import Desired, Login
+from gpuhost.components import COMPONENTS, ROLES
+from gpuhost.model import CheckResult, Desired, Login, Verdict
 from gpuhost.parse.docker import differences, login_key, parse_daemon_json
 from gpuhost.parse.errors import ParseError
 from gpuhost.probe.owner import LABEL as TRIAL_LABEL
@@ -36,12 +38,22 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Run:
+    """A role that would run, and why."""
+
+    role: str
+    why: str
+
+
+@dataclass(frozen=True)
 class HostPlan:
     """What provisioning would do to one host.
 
     ``reboot`` says why the host would be rebooted, and is empty where it
     would not. ``unreadable`` names what could not be read, so that the plan
     cannot be complete. ``missing_logins`` are to be made, and need passwords.
+    ``runs`` are the roles that would run: those of the changes, and those that
+    have to look for themselves.
     """
 
     host: str
@@ -49,6 +61,7 @@ class HostPlan:
     reboot: str = ""
     unreadable: tuple[str, ...] = ()
     missing_logins: tuple[Login, ...] = ()
+    runs: tuple[Run, ...] = ()
 
     @property
     def disturbs(self) -> bool:
@@ -60,9 +73,19 @@ class HostPlan:
         """Whether the host is what it should be, as far as can be read."""
         return not (self.changes or self.reboot or self.unreadable)
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that would run, in order."""
+        return tuple(run.role for run in self.runs)
 
-def plan(host: str, evidence: Evidence, desired: Desired) -> HostPlan:
-    """Compare one host's evidence with its desired state."""
+
+def plan(
+    host: str, evidence: Evidence, desired: Desired, stale: Mapping[str, str] | None = None
+) -> HostPlan:
+    """Compare one host's evidence with its desired state.
+
+    ``stale`` are roles whose stamps on the host do not vouch for them, and why.
+    """
     facts = Facts(evidence, desired)
     changes: list[Change] = []
     unreadable: list[str] = []
@@ -78,7 +101,40 @@ def plan(host: str, evidence: Evidence, desired: Desired) -> HostPlan:
             changes.extend(Change(component, what) for what in planner(facts))
         except SectionMissingError as missing:
             unreadable.append(str(missing))
-    return HostPlan(host, tuple(changes), reboot, tuple(dict.fromkeys(unreadable)), logins)
+    found = HostPlan(host, tuple(changes), reboot, tuple(dict.fromkeys(unreadable)), logins)
+    return replace(found, runs=_runs(found, checks.judge(evidence, desired), stale or {}))
+
+
+def in_full(host_plan: HostPlan) -> HostPlan:
+    """The same plan with every role running."""
+    asked = tuple(Run(role, "it was asked for") for role in ROLES)
+    return replace(host_plan, runs=asked)
+
+
+def _runs(
+    host_plan: HostPlan, results: Iterable[CheckResult], stale: Mapping[str, str]
+) -> tuple[Run, ...]:
+    """The roles that have to run: a role is passed over only where nothing speaks for it."""
+    failing = {
+        result.check.partition(".")[0]: f"{result.check} says {result.verdict}"
+        for result in results
+        if result.verdict in (Verdict.FAIL, Verdict.UNKNOWN)
+    }
+    changing = {change.component for change in host_plan.changes}
+    why: dict[str, str] = {}
+    for component in COMPONENTS:
+        reasons = [
+            "the plan has changes of it" if component.label in changing else "",
+            "the host has to be rebooted" if component.reboots and host_plan.reboot else "",
+            "not everything could be read" if host_plan.unreadable else "",
+            stale.get(component.role, ""),
+            *(failing.get(area, "") for area in component.areas),
+            *(f"{role} runs, which it builds on" for role in component.after if role in why),
+        ]
+        reason = next(filter(None, reasons), "")
+        if reason:
+            why[component.role] = reason
+    return tuple(Run(role, reason) for role, reason in why.items())
 
 
 def gpus_in_use(facts: Facts) -> tuple[str, ...]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gpuhost import engine, runs, secrets
+from gpuhost import engine, runs, secrets, stamps
 from gpuhost.checks.facts import Facts
-from gpuhost.collect import Collected, collect, failed_report, reading
+from gpuhost.collect import Collected, collect, failed_report, planning
 from gpuhost.engine import HostOutcome
 from gpuhost.errors import ExitCode
 from gpuhost.model import HostReport, Login, RunReport
 from gpuhost.plan import HostPlan, gpus_in_use, plan
+from gpuhost.plan import in_full as full
 from gpuhost.rollout import Strategy, roll_out, shortened
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
 from gpuhost.verify import finished, prove
+
+LOGIN_ROLE = "registry_login"
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,21 @@ def make_plans(targets: Targets, settings: Settings, ui: Ui) -> Planned:
     collected = Collected({})
     if asked.hosts:
         with ui.stage("plan", asked.names):
-            collected = collect(asked, reading, ui.listen, forks=settings.forks)
+            collected = collect(asked, planning, ui.listen, forks=settings.forks)
     plans, busy = {}, {}
+    hosts = {host.name: host for host in asked.hosts}
     for name, evidence in collected.evidence.items():
-        plans[name] = plan(name, evidence, targets.desired[name])
+        stale = stamps.stale(hosts[name], evidence)
+        plans[name] = plan(name, evidence, targets.desired[name], stale)
         users = gpus_in_use(Facts(evidence, targets.desired[name]))
         if users and plans[name].disturbs:
             busy[name] = users
     return Planned(plans, collected.failures, drained, busy)
+
+
+def in_full(planned: Planned) -> Planned:
+    """The same plans, with every role running on every host."""
+    return replace(planned, plans={name: full(one) for name, one in planned.plans.items()})
 
 
 def provision(
@@ -74,7 +84,11 @@ def provision(
 
         def work(batch: Sequence[str]) -> list[HostReport]:
             hosts = targets.only(batch)
-            failures = apply(hosts, settings, ui, variables)
+            # A password that was typed is there to be stored.
+            typed = (LOGIN_ROLE,) if passwords else ()
+            roles = {name: (*planned.plans[name].roles, *typed) for name in batch}
+            working = targets.only([name for name in batch if roles[name]])
+            failures = apply(working, roles, settings, ui, variables) if working.hosts else {}
             proven = prove(hosts.without(failures), settings, ui, run)
             return [failures.get(name) or proven[name] for name in batch]
 
@@ -84,9 +98,13 @@ def provision(
 
 
 def apply(
-    targets: Targets, settings: Settings, ui: Ui, variables: Mapping[str, object]
+    targets: Targets,
+    roles: Mapping[str, Sequence[str]],
+    settings: Settings,
+    ui: Ui,
+    variables: Mapping[str, object],
 ) -> dict[str, HostReport]:
-    """Run the roles; returns a report for each host where they failed.
+    """Run each host's ``roles``; returns a report for each host where they failed.
 
     Raises:
         PlaybookError: Ansible could not run at all.
@@ -96,7 +114,12 @@ def apply(
             "provision.yml",
             targets.inventory,
             targets.names,
-            variables,
+            {
+                **variables,
+                "gpuhost_roles": {name: list(roles[name]) for name in targets.names},
+                "gpuhost_watched": stamps.WATCHED,
+                "gpuhost_stamps": {h.name: stamps.make(h, roles[h.name]) for h in targets.hosts},
+            },
             ui.listen,
             forks=settings.forks,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpuhost.commands.common import begin, common_options, hosts_argument
+from gpuhost.components import COMPONENTS
 from gpuhost.errors import ExitCode, worst
 
 if TYPE_CHECKING:
@@ -57,14 +58,25 @@ def show_plans(planned: Planned, *, err: bool) -> None:
 def _show(hosts: str, host_plan: HostPlan, *, err: bool) -> None:
     if host_plan.is_empty:
         click.echo(f"{hosts}: nothing to change", err=err)
+        _show_runs(host_plan, err=err)
         return
     click.echo(f"{click.style(hosts, bold=True)} would change:", err=err)
     for change in host_plan.changes:
         click.echo(f"  {change.component:<8} {change.what}", err=err)
     for words in host_plan.unreadable:
         click.echo(f"  could not be read: {words}", err=err)
+    _show_runs(host_plan, err=err)
     reboot = f"yes, {host_plan.reboot}" if host_plan.reboot else "no"
     click.echo(f"  {'reboot':<8} {reboot}", err=err)
+
+
+def _show_runs(host_plan: HostPlan, *, err: bool) -> None:
+    """The roles that run only to look for themselves."""
+    changing = {change.component for change in host_plan.changes}
+    for component in COMPONENTS:
+        for run in host_plan.runs:
+            if run.role == component.role and component.label not in changing:
+                click.echo(f"  {component.label:<8} runs, because {run.why}", err=err)
 
 
 def _print_plans_json(planned: Planned) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @hosts_argument
 @common_options
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before changing hosts.")
+@click.option("--full", is_flag=True, help="Run every role, also where the plan finds nothing.")
 @click.option(
     "--serial",
     metavar="N[%],...",
@@ -49,9 +50,9 @@ def provision(hosts: tuple[str, ...], yes: bool, as_json: bool, **options: Any) 
 
     Shows what would change, asks if a host may be rebooted or there is more
     than one, runs the roles, reboots where needed, then verifies. Running it
-    again on a host that is as it should be changes nothing. Hosts that are
-    drained (gpuhost_drained), or whose GPUs are in use and would be disturbed,
-    are left alone.
+    again on a host that is as it should be changes nothing, and runs no role.
+    Hosts that are drained (gpuhost_drained), or whose GPUs are in use and would
+    be disturbed, are left alone.
 
     \b
     Examples:
@@ -65,6 +66,8 @@ def provision(hosts: tuple[str, ...], yes: bool, as_json: bool, **options: Any) 
     strategy = Strategy.of(options["serial"], options["canary"], options["max_failures"])
     settings, targets, ui = begin(hosts, options)
     planned = use_case.make_plans(targets, settings, ui)
+    if options["full"]:
+        planned = use_case.in_full(planned)
     show_plans(planned, err=True)
     spared = () if options["include_busy"] else planned.busy
     plans = [one for one in planned.plans.values() if one.host not in spared]

@@ -20,6 +20,7 @@ SECTIONS = (
     "docker",
     "toolkit",
     "users",
+    "provisioning",
     "containers",
 )
 
@@ -44,6 +45,7 @@ class Spec(TypedDict):
     schema_version: int
     sections: List[str]  # empty: all of SECTIONS
     users: List[str]  # users to look up besides the docker group's
+    packages: List[str]  # packages whose candidates to look up
     command_timeout_s: float
     section_timeout_s: float
     trials: Optional[Trials]
@@ -249,6 +251,28 @@ class User(TypedDict):
 class Users(TypedDict):
     docker_group: Optional[DockerGroup]
     users: List[User]
+
+
+class ConfigFile(TypedDict):
+    path: str
+    mode: str  # octal, "0644"
+    changed_at: float  # of its inode, in seconds since the epoch
+    sha256: Optional[str]  # of its content; None if it could not be read
+
+
+class Provisioning(TypedDict):
+    """What a plan compares with what the roles declare."""
+
+    stamps: Dict[str, str]  # role → text of the stamp that it left
+    files: List[ConfigFile]  # in the folders that the roles write to
+    packages: List[Package]  # everything installed
+    candidates: Optional[Command]  # apt-cache policy, or dnf repoquery
+    lists_read: bool  # whether apt has package lists
+    dockerd_started_at: Optional[float]
+    gpu_users: List[str]  # "pid name"
+    kernel: str
+    headers_present: bool
+    initramfs_tool: Optional[str]
 
 
 class Image(TypedDict):

@@ -114,11 +114,31 @@ def test_no_container_of_the_verification_is_left(host: Host) -> None:
     assert host.check_output("docker ps -aq") == ""
 
 
-def test_a_second_provision_changes_nothing(lab: Lab, provisioned: str, host: Host) -> None:
+def test_a_second_provision_runs_no_role(lab: Lab, provisioned: str, host: Host) -> None:
     boot_id = host.file("/proc/sys/kernel/random/boot_id").content_string
     ran = lab.ok("provision", provisioned, "--yes")
-    assert f"{provisioned}: no changes" in ran.stderr
+    assert "provision: " not in ran.stderr
     assert host.file("/proc/sys/kernel/random/boot_id").content_string == boot_id
+
+
+def test_every_role_run_in_full_changes_nothing(lab: Lab, provisioned: str) -> None:
+    ran = lab.ok("provision", provisioned, "--yes", "--full")
+    assert f"{provisioned}: no changes" in ran.stderr
+
+
+def test_a_file_edited_by_hand_is_noticed_and_put_right_by_its_role_and_those_after_it(
+    lab: Lab, provisioned: str
+) -> None:
+    path = "/etc/apt/sources.list.d/docker.sources"
+    before = lab.exec(provisioned, ["cat", path])
+    lab.exec(provisioned, ["sh", "-c", f"echo '# by hand' >>{path}"])
+    (planned,) = lab.ok("plan", provisioned, "--json").document["hosts"]
+    assert planned["runs"][0] == {"role": "docker_ce", "why": f"{path} changed since it ran"}
+    assert "nvidia_driver" not in [run["role"] for run in planned["runs"]]
+    lab.ok("provision", provisioned, "--yes")
+    assert lab.exec(provisioned, ["cat", path]) == before
+    (planned,) = lab.ok("plan", provisioned, "--json").document["hosts"]
+    assert planned["runs"] == []
 
 
 def test_after_provisioning_the_plan_is_empty(lab: Lab, provisioned: str) -> None:

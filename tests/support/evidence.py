@@ -22,6 +22,7 @@ from gpuhost.probe.schema import (
     NvmlGpu,
     Package,
     Pci,
+    Provisioning,
     Spec,
     System,
     Toolkit,
@@ -81,6 +82,7 @@ def healthy_evidence(gpus: int = 4) -> Evidence:
         "docker": _docker(),
         "toolkit": _toolkit(gpus),
         "users": _users(),
+        "provisioning": _provisioning(),
         "containers": _containers(nvml),
     }
     return Evidence(
@@ -120,6 +122,7 @@ def _spec() -> Spec:
         schema_version=SCHEMA_VERSION,
         sections=list(SECTIONS),
         users=[USER],
+        packages=[],
         command_timeout_s=20.0,
         section_timeout_s=60.0,
         trials=_asked(),
@@ -371,6 +374,21 @@ def _users() -> Users:
     return Users(
         docker_group={"gid": 998, "members": [USER]},
         users=[{"name": USER, "exists": True, "uid": 1001, "groups": [USER, "docker"]}],
+    )
+
+
+def _provisioning() -> Provisioning:
+    return Provisioning(
+        stamps={},
+        files=[],
+        packages=[],
+        candidates=None,
+        lists_read=True,
+        dockerd_started_at=1e9,
+        gpu_users=[],
+        kernel="6.1.0-40-amd64",
+        headers_present=True,
+        initramfs_tool="update-initramfs",
     )
 
 

@@ -26,6 +26,7 @@ def spec(**changes: Any) -> Spec:
         "schema_version": 1,
         "sections": [],
         "users": [],
+        "packages": [],
         "command_timeout_s": 5.0,
         "section_timeout_s": 5.0,
         "trials": None,

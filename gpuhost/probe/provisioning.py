@@ -1,0 +1,137 @@
+"""Section ``provisioning``: what only a plan asks: files, packages, stamps, what is in use."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import stat
+import time
+from typing import Dict, Iterator, Optional
+
+from gpuhost.probe import packages
+from gpuhost.probe.context import Context
+from gpuhost.probe.root import Root
+from gpuhost.probe.run import which
+from gpuhost.probe.schema import Command, ConfigFile, Provisioning
+
+STAMPS = "/var/lib/gpuhost/stamps"
+# Where the roles write and remove files.
+FOLDERS = (
+    "/etc/apt/sources.list.d",
+    "/etc/apt/preferences.d",
+    "/etc/apt/apt.conf.d",
+    "/etc/apt/keyrings",
+    "/etc/modprobe.d",
+    "/etc/yum.repos.d",
+    "/etc/pki/rpm-gpg",
+    "/etc/systemd/system/nvidia-persistenced.service.d",
+)
+# What dockerd reads at its start.
+READ_AT_START = (
+    "/etc/docker/daemon.json",
+    "/usr/bin/nvidia-container-runtime",
+    "/usr/bin/nvidia-container-runtime-hook",
+)
+# Processes that hold a GPU open without working on it.
+IDLE_HOLDERS = ("nvidia-persistenced", "nv-fabricmanager", "nvidia-fabricmanager")
+GPU_NODE = re.compile(r"/dev/nvidia\d+")
+INITRAMFS_TOOLS = ("update-initramfs", "dracut")
+
+
+def collect(context: Context) -> Provisioning:
+    """Read the section."""
+    root = context.root
+    paths = [path for folder in FOLDERS for path in root.list(folder)]
+    files = [config_file(root, path) for path in [*paths, *READ_AT_START]]
+    installed = packages.installed(context, ["*"])
+    kernel = root.read("/proc/sys/kernel/osrelease") or ""
+    return {
+        "stamps": stamps(root),
+        "files": [file for file in files if file],
+        "packages": installed,
+        "candidates": candidates(context),
+        "lists_read": any(root.list("/var/lib/apt/lists", "*_Packages*")),
+        "dockerd_started_at": dockerd_started_at(context),
+        "gpu_users": sorted(gpu_users(root)),
+        "kernel": kernel,
+        "headers_present": root.exists(f"/lib/modules/{kernel}/build"),
+        "initramfs_tool": next((tool for tool in INITRAMFS_TOOLS if which(tool)), None),
+    }
+
+
+def stamps(root: Root) -> Dict[str, str]:
+    """The text of each component's stamp."""
+    found = {}
+    for path in root.list(STAMPS, "*.json"):
+        name = path.rpartition("/")[2]
+        found[name[: -len(".json")]] = root.read(path) or ""
+    return found
+
+
+def config_file(root: Root, path: str) -> Optional[ConfigFile]:
+    """A file with its mode and when it last changed in any way; None if it is no file."""
+    try:
+        status = root.path(path).stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return {
+        "path": path,
+        "mode": format(stat.S_IMODE(status.st_mode), "04o"),
+        "changed_at": status.st_ctime,
+        "sha256": _sha256(root, path),
+    }
+
+
+def _sha256(root: Root, path: str) -> Optional[str]:
+    try:
+        return hashlib.sha256(root.path(path).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def candidates(context: Context) -> Optional[Command]:
+    """What the package manager would choose from for the packages asked for."""
+    names = context.spec["packages"]
+    if not names:
+        return None
+    if which("apt-cache"):
+        return context.run(["apt-cache", "policy", *names])
+    if which("dnf"):
+        # From what it has in its cache: a plan reads, it downloads nothing.
+        query = ["--cacheonly", "--available", "--qf", "%{name} %{version}-%{release}\n"]
+        return context.run(["dnf", "--quiet", "repoquery", *query, *names])
+    return None
+
+
+def dockerd_started_at(context: Context) -> Optional[float]:
+    """When the running dockerd was started, in seconds since the epoch; None if none runs."""
+    properties = "ActiveState,ExecMainStartTimestampMonotonic"
+    answer = context.run(["systemctl", "show", "docker.service", "--property", properties])
+    found = dict(line.partition("=")[::2] for line in answer["stdout"].splitlines())
+    if found.get("ActiveState") != "active":
+        return None
+    since_boot = int(found.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+    return time.time() - time.monotonic() + since_boot
+
+
+def gpu_users(root: Root) -> Iterator[str]:
+    """Who has a GPU open, as "pid name", NVIDIA's own idle services left out."""
+    for process in root.list("/proc", "[0-9]*"):
+        name = root.read(f"{process}/comm") or "?"
+        # The kernel cuts names at 15 characters.
+        if any(holder.startswith(name) for holder in IDLE_HOLDERS):
+            continue
+        with contextlib.suppress(OSError):
+            links = [_target(root, descriptor) for descriptor in root.list(f"{process}/fd")]
+            if any(GPU_NODE.fullmatch(link) for link in links):
+                yield f"{process.rpartition('/')[2]} {name}"
+
+
+def _target(root: Root, link: str) -> str:
+    try:
+        return str(root.path(link).readlink())
+    except OSError:
+        return ""

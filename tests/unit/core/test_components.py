@@ -1,0 +1,43 @@
+import re
+
+import yaml
+from support import roles
+from support.evidence import healthy_desired, healthy_evidence
+
+from gpuhost.components import COMPONENTS, ROLES
+from gpuhost.plan import PLANNERS, in_full, plan
+
+
+def play() -> dict[str, object]:
+    (found,) = yaml.safe_load((roles.PLAYBOOKS / "provision.yml").read_text())
+    return dict(found)
+
+
+def test_every_component_has_its_line_in_the_playbook_in_the_same_order() -> None:
+    named = [entry["role"] for entry in play()["roles"]]  # type: ignore[attr-defined, unused-ignore]
+    assert [role for role in named if role != "preflight"] == list(ROLES)
+    assert play()["vars"]["every_role"] == list(ROLES)  # type: ignore[index, unused-ignore]
+    text = (roles.PLAYBOOKS / "provision.yml").read_text()
+    assert re.findall(r"when: \"'(\w+)' in chosen_roles\"", text) == list(ROLES)
+
+
+def test_the_planners_go_by_the_components_labels() -> None:
+    assert set(PLANNERS) <= {component.label for component in COMPONENTS}
+
+
+def test_a_conforming_host_runs_no_role_and_in_full_all() -> None:
+    found = plan("gpu-01", healthy_evidence(), healthy_desired())
+    assert found.roles == ()
+    assert in_full(found).roles == ROLES
+
+
+def test_a_role_whose_stamp_does_not_vouch_for_it_runs_with_those_that_build_on_it() -> None:
+    stale = {"docker_ce": "its variables changed since it ran"}
+    found = plan("gpu-01", healthy_evidence(), healthy_desired(), stale)
+    assert found.is_empty
+    assert found.roles == (
+        "docker_ce",
+        "nvidia_container_toolkit",
+        "docker_users",
+        "registry_login",
+    )
