@@ -16,8 +16,10 @@ import click
 from gpuhost import __version__
 from gpuhost.commands.checks import checks
 from gpuhost.commands.common import InOrder
+from gpuhost.commands.history import diff, history, status
 from gpuhost.commands.hosts import hosts
 from gpuhost.commands.lab import lab
+from gpuhost.commands.nightly import nightly
 from gpuhost.commands.plan import plan
 from gpuhost.commands.provision import provision
 from gpuhost.commands.verify import verify
@@ -33,7 +35,7 @@ Exit codes:
 """
 
 # In the order in which a person meets them.
-COMMANDS = (plan, provision, verify, checks, hosts, lab)
+COMMANDS = (plan, provision, verify, checks, hosts, nightly, status, diff, history, lab)
 
 
 @click.group(

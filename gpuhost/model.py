@@ -95,7 +95,9 @@ class HostReport:
 
     ``error`` is set when the host could not be examined or provisioned at
     all (unreachable, no sudo, playbook failed), ``skipped`` when it was left
-    alone on purpose; ``error_code`` then says how that counts.
+    alone on purpose; ``error_code`` then says how that counts. ``measures``
+    are figures to follow over time, the unit in the name
+    (``gpu0.temperature_c``).
     """
 
     host: str
@@ -106,6 +108,7 @@ class HostReport:
     error_code: ExitCode = ExitCode.OK
     duration_s: float = 0.0
     facts: Mapping[str, str] = field(default_factory=dict)
+    measures: Mapping[str, float] = field(default_factory=dict)
     evidence_path: str = ""
 
     @property
@@ -136,7 +139,11 @@ class HostReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """One run of a gpuhost command over its hosts; every report is written from it."""
+    """One run of a gpuhost command over its hosts; every report is written from it.
+
+    ``complete`` is false where checks were left out on request: such a run
+    cannot show that a host is well.
+    """
 
     run_id: str
     command: str
@@ -144,6 +151,7 @@ class RunReport:
     finished: str
     gpuhost_version: str
     hosts: tuple[HostReport, ...]
+    complete: bool = True
     schema_version: int = REPORT_SCHEMA_VERSION
 
     @property

@@ -17,7 +17,7 @@ from gpuhost.rollout import Strategy, roll_out, shortened
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
-from gpuhost.verify import finished, prove
+from gpuhost.verify import finished, keep, prove
 
 LOGIN_ROLE = "registry_login"
 
@@ -94,7 +94,8 @@ def provision(
 
         names = [name for name in planned.plans if name not in others]
         reports = roll_out(names, strategy or Strategy(), work, ui.say)
-    return finished(run, "provision", (*others.values(), *reports))
+    report = finished(run, "provision", (*others.values(), *reports))
+    return keep(run, report, settings, ui)
 
 
 def apply(

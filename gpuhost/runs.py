@@ -34,11 +34,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def stamp(moment: str) -> str:
+    """How the id of a run that began at ``moment`` (as :func:`now` writes it) begins."""
+    return moment.replace("-", "").replace(":", "").replace("+0000", "Z")
+
+
 def begin(runs_dir: Path) -> Run:
     """A new run; its folder is made when something is kept."""
     started = now()
-    stamp = started.replace("-", "").replace(":", "").replace("+0000", "Z")
-    run_id = f"{stamp}-{uuid4().hex[:6]}"
+    run_id = f"{stamp(started)}-{uuid4().hex[:6]}"
     return Run(run_id, started, runs_dir / run_id)
 
 

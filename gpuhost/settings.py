@@ -14,6 +14,7 @@ from gpuhost.suggest import did_you_mean
 
 CONFIG_NAME = "gpuhost.toml"
 DEFAULT_FORKS = 10
+DEFAULT_KEEP_DAYS = 90
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,18 @@ class Settings:
     ``project`` is the folder that relative paths start from: the nearest one
     upwards that has a ``gpuhost.toml`` or an ``inventories`` folder, else the
     current one. ``inventory`` None means: look in ``project/inventories``.
+    ``keep_days`` is how long runs are kept, ``notify`` the URLs (as Apprise
+    writes them) that are told of transitions, and ``textfile`` the file that
+    Prometheus' node exporter is to read; None writes none.
     """
 
     project: Path
     inventory: Path | None
     state_dir: Path
     forks: int
+    keep_days: int = DEFAULT_KEEP_DAYS
+    notify: tuple[str, ...] = ()
+    textfile: Path | None = None
 
     @property
     def runs_dir(self) -> Path:
@@ -36,6 +43,7 @@ class Settings:
         return self.state_dir / "runs"
 
 
+PATHS = ("inventory", "state_dir", "textfile")
 SETTING_NAMES = tuple(f.name for f in fields(Settings) if f.name != "project")
 
 
@@ -86,25 +94,39 @@ def load(
         if environ.get(f"GPUHOST_{name.upper()}"):
             return environ[f"GPUHOST_{name.upper()}"]
         value = config.get(name)
-        is_path = name in ("inventory", "state_dir")
+        is_path = name in PATHS
         return project / value if value is not None and is_path else value
 
-    inventory = setting("inventory")
+    inventory, textfile = setting("inventory"), setting("textfile")
     return Settings(
         project=project,
         inventory=Path(inventory) if inventory is not None else None,
         state_dir=Path(setting("state_dir") or default_state_dir(environ)),
-        forks=_forks(setting("forks")),
+        forks=_count("forks", setting("forks"), DEFAULT_FORKS),
+        keep_days=_count("keep_days", setting("keep_days"), DEFAULT_KEEP_DAYS),
+        notify=_urls(setting("notify")),
+        textfile=Path(textfile) if textfile is not None else None,
     )
 
 
-def _forks(value: Any) -> int:
+def _count(name: str, value: Any, default: int) -> int:
     if value is None:
-        return DEFAULT_FORKS
+        return default
     try:
-        forks = int(value)
+        count = int(value)
     except (TypeError, ValueError):
-        forks = 0
-    if forks < 1:
-        raise UsageError(f"forks must be a whole number from 1, not {value!r}.", "Correct it.")
-    return forks
+        count = 0
+    if count < 1:
+        raise UsageError(f"{name} must be a whole number from 1, not {value!r}.", "Correct it.")
+    return count
+
+
+def _urls(value: Any) -> tuple[str, ...]:
+    """URLs from a list, or from words with spaces in between, as an environment variable has."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(value.split())
+    if isinstance(value, list | tuple) and all(isinstance(url, str) for url in value):
+        return tuple(value)
+    raise UsageError("notify must be a list of URLs.", 'Write: notify = ["mailto://…", …]')

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from gpuhost import __version__, checks, runs
+from gpuhost.checks.measures import measures
 from gpuhost.collect import collect, proving
+from gpuhost.history.keeping import remember
 from gpuhost.model import Desired, HostReport, RunReport
 from gpuhost.probe.schema import Evidence
 from gpuhost.runs import Run
@@ -15,7 +17,12 @@ from gpuhost.ui import Ui
 
 
 def verify(
-    targets: Targets, settings: Settings, ui: Ui, *, names: Collection[str] = ()
+    targets: Targets,
+    settings: Settings,
+    ui: Ui,
+    *,
+    command: str = "verify",
+    names: Collection[str] = (),
 ) -> RunReport:
     """Verify every host of ``targets`` and keep the report under ``settings.runs_dir``.
 
@@ -23,7 +30,7 @@ def verify(
     """
     run = runs.begin(settings.runs_dir)
     reports = prove(targets, settings, ui, run, names)
-    return finished(run, "verify", reports.values())
+    return keep(run, finished(run, command, reports.values(), complete=not names), settings, ui)
 
 
 def prove(
@@ -43,17 +50,27 @@ def prove(
     }
 
 
-def finished(run: Run, command: str, hosts: Iterable[HostReport]) -> RunReport:
-    """The report of a run that has come to its end, kept in its folder."""
-    report = RunReport(
+def finished(
+    run: Run, command: str, hosts: Iterable[HostReport], *, complete: bool = True
+) -> RunReport:
+    """The report of a run that has come to its end."""
+    return RunReport(
         run_id=run.run_id,
         command=command,
         started=run.started,
         finished=runs.now(),
         gpuhost_version=__version__,
         hosts=tuple(hosts),
+        complete=complete,
     )
-    return runs.keep_report(run, report)
+
+
+def keep(run: Run, report: RunReport, settings: Settings, ui: Ui) -> RunReport:
+    """Keep the report in the run's folder and in the history, with the evidence's places in it."""
+    kept = runs.keep_report(run, report)
+    if words := remember(settings.state_dir, settings.runs_dir, kept):
+        ui.say(words)
+    return kept
 
 
 def judge_host(
@@ -65,4 +82,5 @@ def judge_host(
         results=checks.judge(evidence, desired, names),
         duration_s=evidence["probe"]["duration_s"],
         facts=checks.headline(evidence),
+        measures=measures(evidence),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,11 +12,14 @@ from gpuhost.model import Desired
 from gpuhost.parse.versions import upstream
 from gpuhost.probe.schema import Evidence
 
+SHORT = 12
+
 
 def headline(evidence: Evidence) -> Mapping[str, str]:
-    """The keys ``os``, ``gpus``, ``driver``, ``docker`` and ``toolkit``, as a person writes them.
+    """What the host is, as a person writes it: ``os``, ``gpus``, ``driver``, ``docker`` and more.
 
-    What is not known is left out. Never raises.
+    A change in one of these between two runs may be why a check fails in the
+    second. What is not known is left out. Never raises.
     """
     facts = Facts(evidence, Desired())
     readers: Mapping[str, Callable[[Facts], str]] = {
@@ -24,6 +28,13 @@ def headline(evidence: Evidence) -> Mapping[str, str]:
         "driver": lambda f: f.driver["loaded_version"] or "",
         "docker": _docker,
         "toolkit": lambda f: _package(f.toolkit["packages"], "nvidia-container-toolkit"),
+        "kernel": lambda f: f.system["kernel"],
+        "driver_on_disk": lambda f: f.driver["on_disk_version"] or "",
+        "containerd": lambda f: _package(f.docker["packages"], "containerd.io"),
+        "cuda_image": lambda f: _image(f, "cuda"),
+        "ngc_image": lambda f: _image(f, "ngc"),
+        "daemon_json": lambda f: _digest(f.docker["daemon_json"]["text"]),
+        "boot": lambda f: f.system["boot_id"] or "",
     }
     return {name: text for name, reader in readers.items() if (text := _read(reader, facts))}
 
@@ -43,6 +54,17 @@ def _gpus(facts: Facts) -> str:
 def _docker(facts: Facts) -> str:
     info = facts.docker["info"]
     return info["server_version"] if info else _package(facts.docker["packages"], "docker-ce")
+
+
+def _image(facts: Facts, role: str) -> str:
+    """The image's name and, since tags move, the beginning of its id."""
+    image = next(image for image in facts.containers["images"] if image["role"] == role)
+    found = image["id"] or ""
+    return f"{image['reference']} ({found.removeprefix('sha256:')[:SHORT]})" if found else ""
+
+
+def _digest(text: str | None) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:SHORT] if text else ""
 
 
 def _package(packages: list[Any], name: str) -> str:

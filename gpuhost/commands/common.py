@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpuhost.ui import Ui
 
 Command = Callable[..., Any]
+SETTINGS = ("inventory", "forks", "keep_days", "notify", "textfile")
 
 
 def hosts_argument(command: Command) -> Command:
@@ -56,7 +57,7 @@ class InOrder(click.Group):
 
 def flags(options: dict[str, Any]) -> dict[str, Any]:
     """The options that are settings."""
-    return {name: options.get(name) for name in ("inventory", "forks")}
+    return {name: options.get(name) for name in SETTINGS}
 
 
 def begin(hosts: tuple[str, ...], options: dict[str, Any]) -> tuple[Settings, Targets, Ui]:

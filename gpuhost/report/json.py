@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from gpuhost.model import CheckResult, HostReport, RunReport, worst_verdict
+from gpuhost.errors import ExitCode
+from gpuhost.model import CheckResult, HostReport, RunReport, Verdict, worst_verdict
 
 
 def write(report: RunReport, stream: TextIO) -> None:
@@ -24,6 +26,7 @@ def document(report: RunReport) -> dict[str, Any]:
         "started": report.started,
         "finished": report.finished,
         "gpuhost_version": report.gpuhost_version,
+        "complete": report.complete,
         "verdict": str(worst_verdict(host.verdict for host in report.hosts)),
         "exit_code": int(report.exit_code),
         "hosts": [_host(host) for host in report.hosts],
@@ -39,6 +42,7 @@ def _host(host: HostReport) -> dict[str, Any]:
         "coverage": {"ran": ran, "total": total},
         "duration_s": host.duration_s,
         "facts": dict(host.facts),
+        "measures": dict(host.measures),
         "evidence_path": host.evidence_path or None,
         "error": {"message": host.error, "remedy": host.error_remedy} if host.error else None,
         "skipped": {"reason": host.skipped, "remedy": host.error_remedy} if host.skipped else None,
@@ -48,3 +52,42 @@ def _host(host: HostReport) -> dict[str, Any]:
 
 def _check(result: CheckResult) -> dict[str, Any]:
     return asdict(result) | {"verdict": str(result.verdict)}
+
+
+def read(document: Mapping[str, Any]) -> RunReport:
+    """The report that a document was written from.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such document.
+    """
+    return RunReport(
+        run_id=document["run_id"],
+        command=document["command"],
+        started=document["started"],
+        finished=document["finished"],
+        gpuhost_version=document["gpuhost_version"],
+        hosts=tuple(_host_of(host) for host in document["hosts"]),
+        complete=document.get("complete", True),
+        schema_version=document["schema_version"],
+    )
+
+
+def _host_of(host: Mapping[str, Any]) -> HostReport:
+    error = host["error"] or {"message": "", "remedy": ""}
+    skipped = host.get("skipped") or {"reason": "", "remedy": ""}
+    return HostReport(
+        host=host["host"],
+        results=tuple(_result_of(check) for check in host["checks"]),
+        error=error["message"],
+        skipped=skipped["reason"],
+        error_remedy=error["remedy"] or skipped["remedy"],
+        error_code=ExitCode(host["exit_code"] if host["error"] or host.get("skipped") else 0),
+        duration_s=host["duration_s"],
+        facts=host["facts"],
+        measures=host.get("measures", {}),
+        evidence_path=host["evidence_path"] or "",
+    )
+
+
+def _result_of(check: Mapping[str, Any]) -> CheckResult:
+    return CheckResult(**{**check, "verdict": Verdict(check["verdict"])})

@@ -10,7 +10,8 @@ the reason.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import StringIO
 from typing import TextIO
 
@@ -38,12 +39,19 @@ UNLIMITED = 10_000
 
 def write(report: RunReport, stream: TextIO) -> None:
     """Write the report; colours only on a terminal that wants them."""
+    with printing(stream) as console:
+        _write(report, console)
+
+
+@contextmanager
+def printing(stream: TextIO) -> Iterator[Console]:
+    """A console that writes to ``stream``; elsewhere than on a terminal without padding."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     if console.is_terminal:
-        _write(report, console)
+        yield console
         return
     text = StringIO()
-    _write(report, Console(file=text, highlight=False, markup=False, width=UNLIMITED))
+    yield Console(file=text, highlight=False, markup=False, emoji=False, width=UNLIMITED)
     stream.writelines(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
+from gpuhost.errors import ExitCode
 from gpuhost.model import HostReport, RunReport, Verdict
 from gpuhost.report import FORMATS, WRITERS
+from gpuhost.report.json import read
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "report.schema.json").read_text())
 
@@ -70,3 +72,11 @@ def test_a_host_that_was_not_reached_says_why(run: RunReport) -> None:
     assert host["exit_code"] == 3
     assert host["error"]["message"].startswith("ssh: connect")
     assert host["checks"] == []
+
+
+def test_a_report_is_read_back_as_it_was_written(run: RunReport) -> None:
+    left_alone = HostReport(
+        "lab-04", skipped="drained: fans", error_remedy="Wait.", error_code=ExitCode.FAILED
+    )
+    report = replace(run, hosts=(*run.hosts, left_alone), complete=False)
+    assert read(written(report)) == report
