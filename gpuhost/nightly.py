@@ -90,8 +90,6 @@ def run(targets: Targets, settings: Settings, ui: Ui) -> Night:
         told = notify.message(night)
         if told:
             night = _troubled(night, notify.send(settings.notify, told))
-    for trouble in night.troubles:
-        ui.say(trouble)
     return night
 
 

@@ -123,8 +123,13 @@ def install(arguments: Sequence[str], folder: Path, at: str) -> Place:
             path.write_text(text)
         except OSError as error:
             raise TimerError(f"{path} cannot be written: {error.strerror}.") from error
-    _systemctl(place, "daemon-reload")
-    _systemctl(place, "enable", "--now", f"{NAME}.timer")
+    try:
+        _systemctl(place, "daemon-reload")
+        _systemctl(place, "enable", "--now", f"{NAME}.timer")
+    except TimerError:
+        for path in place.paths:
+            path.unlink(missing_ok=True)
+        raise
     return place
 
 

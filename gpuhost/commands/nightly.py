@@ -47,6 +47,8 @@ def nightly_run(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCo
     settings, targets, ui = begin(hosts or ("all",), options)
     night = use_case.run(targets, settings, ui)
     code = finish(night.report, settings, as_json)
+    for trouble in night.troubles:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {trouble}", err=True)
     return worst([code, night.exit_code])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gpuhost import timer
 from gpuhost.errors import UsageError
-from gpuhost.timer import Place
+from gpuhost.timer import Place, TimerError
 
 needs_systemd_analyze = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze"
@@ -69,3 +69,15 @@ def test_a_time_of_day_or_a_calendar_event_is_taken(given: str, calendar: str) -
 def test_what_is_no_time_is_refused(given: str) -> None:
     with pytest.raises(UsageError, match="is no time of day"):
         timer._calendar(given)
+
+
+def test_an_installation_that_systemd_refuses_leaves_no_units(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = subprocess.CompletedProcess([], 1, "", "Host is down")
+    monkeypatch.setattr(timer.Place, "of_this_user", classmethod(lambda _: place))
+    monkeypatch.setattr(timer, "_run", lambda _: refused)
+    with pytest.raises(TimerError, match="Host is down") as caught:
+        timer.install([], tmp_path, "02:30")
+    assert "--cron" in caught.value.remedy
+    assert not [path for path in place.paths if path.exists()]
