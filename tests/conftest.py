@@ -28,8 +28,9 @@ def captures() -> Path:
 
 
 @pytest.fixture
-def own_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_tmp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A folder for temporary files that nothing else writes to, with a short name."""
+    del tmp_path  # Asked for first, or pytest would put its own folders into this one.
     folder = Path(f"/tmp/t{os.getpid()}-{time.monotonic_ns() % 10**8}")
     folder.mkdir(mode=0o700)
     monkeypatch.setenv("TMPDIR", str(folder))
