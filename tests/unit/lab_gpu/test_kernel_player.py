@@ -14,6 +14,7 @@ from gpuhost.lab.gpu.guest.kernel_player import (
     commands,
     hardware,
     library,
+    log,
     modules,
     tools,
     views,
@@ -99,6 +100,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         "PROC_DRIVER": tmp_path / "proc",
         "DEV": tmp_path / "dev",
         "LIBRARIES": tmp_path / "lib",
+        "LOG": tmp_path / "run/kernel.log",
+        "CLOCK_IS_LOOSE": tmp_path / "run/clock-is-loose",
     }
     replaced: dict[str, object] = {
         **paths,
@@ -108,7 +111,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         "open_nodes": lambda _name: False,
         "require_root": lambda *_words: None,
     }
-    for module in (hardware, commands, views, library, modules, tools):
+    for module in (hardware, commands, views, library, log, modules, tools):
         for name, value in replaced.items():
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
@@ -434,3 +437,45 @@ def test_a_state_survives_being_written_and_read(host: Host) -> None:
     )
     views.show(written)
     assert hardware.read_state() == written
+
+
+class TestLogAndClock:
+    def test_the_kernel_logs_its_boot_and_the_driver(
+        self, installed: Host, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tools.TOOLS["journalctl"](["-k", "-b", "-q", "-o", "short-unix"])
+        first, second = capsys.readouterr().out.splitlines()
+        assert "kernel: Linux version" in first
+        assert "NVRM: loading" in second
+        assert float(first.split()[0]) > 1_000_000_000
+        assert installed.version in second
+
+    def test_a_line_is_logged_and_forgotten(
+        self, installed: Host, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        installed.call("kernel", "log", "NVRM: Xid (PCI:0000:07:00): 79, pid=1, fell off")
+        tools.TOOLS["journalctl"](["-k", "-g", "Xid|SXid", "-n", "5"])
+        assert "Xid (PCI:0000:07:00): 79, pid=1" in capsys.readouterr().out
+        tools.TOOLS["dmesg"](["--time-format=iso"])
+        assert "+00:00 NVRM: Xid" in capsys.readouterr().out
+        installed.call("kernel", "log")
+        tools.TOOLS["dmesg"]([])
+        assert "Xid" not in capsys.readouterr().out
+
+    def test_the_clock_is_kept_until_it_is_let_loose(
+        self, installed: Host, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tools.TOOLS["timedatectl"](["show"])
+        assert "NTPSynchronized=yes" in capsys.readouterr().out
+        installed.call("kernel", "clock", "loose")
+        tools.TOOLS["timedatectl"](["show"])
+        assert "NTPSynchronized=no" in capsys.readouterr().out
+        installed.boot()
+        tools.TOOLS["timedatectl"](["show"])
+        assert "NTPSynchronized=yes" in capsys.readouterr().out
+
+    def test_sysfs_shows_the_link_that_a_gpu_reports(self, installed: Host) -> None:
+        installed.call("kernel", "report", "0", "pcie_width=8", "pcie_gen=1")
+        assert installed.text("pci/0000:07:00.0/current_link_width") == "8"
+        assert installed.text("pci/0000:07:00.0/current_link_speed") == "2.5 GT/s PCIe"
+        assert installed.text("pci/0000:07:00.0/max_link_width") == "16"

@@ -9,14 +9,19 @@ from gpuhost.lab.commands import run
 
 FOLDER = Path("usr/lib/gpuhost-lab")
 UNIT = "gpuhost-lab-kernel.service"
-TOOLS = ("modprobe", "rmmod", "lsmod")
+# By the package that brings them.
+TOOLS = {
+    "kmod": ("modprobe", "rmmod", "lsmod"),
+    "systemd": ("journalctl", "timedatectl"),
+    "util-linux": ("dmesg",),
+}
 
 
 def install(root: Path) -> None:
     """Put the kernel player into a host's root file system; repeating it is harmless.
 
-    The root needs python3 and kmod. kmod's own modprobe, rmmod and lsmod are
-    diverted, so that an upgrade of kmod does not bring them back.
+    The root needs python3 and kmod. The tools' own files are diverted, so that
+    an upgrade of their packages does not bring them back.
     """
     here = Path(__file__).parent
     folder = root / FOLDER
@@ -29,8 +34,9 @@ def install(root: Path) -> None:
     launcher = folder / "kernel"
     shutil.copyfile(here / "kernel", launcher)
     launcher.chmod(0o755)
-    for tool in TOOLS:
-        _replace_tool(root, tool)
+    for package, tools in TOOLS.items():
+        for tool in tools:
+            _replace_tool(root, package, tool)
     units = root / "etc/systemd/system"
     wanted = units / "sysinit.target.wants" / UNIT
     wanted.parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +45,9 @@ def install(root: Path) -> None:
     wanted.symlink_to(f"../{UNIT}")
 
 
-def _replace_tool(root: Path, tool: str) -> None:
-    # As kmod's package has them: in /sbin, /usr/sbin, or also /usr/bin, with the release.
-    listed = (root / "var/lib/dpkg/info/kmod.list").read_text().splitlines()
+def _replace_tool(root: Path, package: str, tool: str) -> None:
+    # As its package has it: in /bin, /sbin, /usr/sbin or also /usr/bin, with the release.
+    listed = (root / f"var/lib/dpkg/info/{package}.list").read_text().splitlines()
     for path in (line for line in listed if line.endswith(f"bin/{tool}")):
         _divert(root, path)
         link = root / path.lstrip("/")
@@ -50,5 +56,5 @@ def _replace_tool(root: Path, tool: str) -> None:
 
 
 def _divert(root: Path, path: str) -> None:
-    options = [f"--root={root}", "--quiet", "--local", "--rename", f"--divert={path}.kmod"]
+    options = [f"--root={root}", "--quiet", "--local", "--rename", f"--divert={path}.gpuhost-lab"]
     run(["dpkg-divert", *options, "--add", path], purpose=f"Diverting {path} in {root}")

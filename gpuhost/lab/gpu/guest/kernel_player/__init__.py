@@ -2,7 +2,8 @@
 
 Installed in lab hosts as /usr/lib/gpuhost-lab/kernel, and as modprobe, rmmod
 and lsmod, which it leaves to the real ones unless an NVIDIA or nouveau module
-is meant. It shows the host its GPUs in sysfs, and when a module is "loaded"
+is meant; and as journalctl, dmesg and timedatectl, for the kernel's log and clock.
+It shows the host its GPUs in sysfs, and when a module is "loaded"
 everything that a loaded module brings: /sys/module, /proc/driver/nvidia, the
 device nodes, and what the management library says.
 
@@ -14,6 +15,8 @@ the next boot or modprobe, and is forgotten at shutdown.
     kernel status                 what is there and loaded, as JSON
     kernel pull|plug INDEX        take a GPU off the PCI bus for good, or put it back
     kernel report INDEX KEY=[TEXT] …   what a GPU reports until the next boot; empty: as it was
+    kernel log TEXT…              let the kernel log a line; without TEXT, forget what it logged
+    kernel clock loose|kept       have nobody keep the clock right, or somebody again
     kernel loaded [VERSION]       pretend that another version of the module is loaded
     kernel library [VERSION]      pretend that another version of libnvidia-ml was installed
     kernel mig REQUEST UUID …     divide a GPU, as libnvidia-ml asks (see mig.py)

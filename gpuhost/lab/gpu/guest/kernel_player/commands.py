@@ -24,6 +24,7 @@ from .hardware import (
     write_json,
 )
 from .library import plant_library, remove_library
+from .log import CLOCK_IS_LOOSE, LOG, forget, say
 from .mig import answer
 from .modules import KERNEL, is_blacklisted, kmod, load
 from .views import mount_views, show
@@ -53,6 +54,8 @@ def prepare_module_folder(folder: Path) -> None:
 
 def boot() -> None:
     """Find the GPUs, then load for them what udev would load."""
+    forget()
+    say(f"Linux version {KERNEL}")
     mount_views()
     prepare_module_folder(Path("/lib/modules") / KERNEL)
     show(State())  # the libraries still have what they said before
@@ -126,6 +129,23 @@ def require_driver(state: State) -> None:
         raise KernelError("kernel: no NVIDIA module is loaded")
 
 
+def log(*text: str) -> None:
+    """Let the kernel log a line; without one, forget what it logged of its GPUs."""
+    if text:
+        say(" ".join(text))
+        return
+    LOG.unlink(missing_ok=True)
+    say(f"Linux version {KERNEL}")
+
+
+def clock(state: str) -> None:
+    """Have the clock kept right by somebody ("kept") or by nobody ("loose")."""
+    if state == "loose":
+        CLOCK_IS_LOOSE.touch()
+    else:
+        CLOCK_IS_LOOSE.unlink(missing_ok=True)
+
+
 def loaded(version: str = "") -> None:
     """Pretend that a version of the NVIDIA modules is loaded; without one, that on disk."""
     with changing_state() as state:
@@ -168,6 +188,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "pull": pull,
     "plug": plug,
     "report": report,
+    "log": log,
+    "clock": clock,
     "loaded": loaded,
     "library": library,
     "mig": mig,

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from .hardware import KernelError, Module, State, present_gpus
+from .log import say
 from .mig import modes_at_load
 
 KMOD = "/usr/bin/kmod"  # modprobe, rmmod, modinfo … by its name in argv[0]
@@ -61,6 +62,7 @@ def insert(state: State, name: str, module: Module) -> None:
         if "nouveau" in state.modules or not any(gpu.takes(module) for gpu in present_gpus()):
             raise KernelError(f"modprobe: ERROR: could not insert '{name}': No such device")
         state.minors, state.reports, state.persistence = {}, {}, {}
+        say(f"NVRM: loading NVIDIA UNIX Kernel Module  {module.version}")
         state.mig, state.fabric = modes_at_load(present_gpus()), False
     state.modules[name] = module
 

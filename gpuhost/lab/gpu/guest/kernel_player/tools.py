@@ -1,4 +1,4 @@
-"""modprobe, rmmod and lsmod of a lab host: the real ones, except for modules that are played."""
+"""Tools of a lab host: the real ones, except for what is played."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from .commands import changing_state
 from .hardware import KernelError, State, is_ours, read_state
+from .log import dmesg, journalctl, timedatectl
 from .modules import KMOD, load, unload
 
 # Options that ask and change nothing: the real modprobe answers them.
@@ -81,4 +82,7 @@ TOOLS: dict[str, Callable[[Sequence[str]], None]] = {
     "modprobe": modprobe,
     "rmmod": rmmod,
     "lsmod": lsmod,
+    "journalctl": journalctl,
+    "dmesg": dmesg,
+    "timedatectl": timedatectl,
 }

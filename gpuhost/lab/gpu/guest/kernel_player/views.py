@@ -8,6 +8,7 @@ import struct
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from .hardware import (
     OPEN_LICENSE,
@@ -36,7 +37,14 @@ GRAPHICS_MAJOR, UVM_MAJOR, CAPABILITIES_MAJOR = 195, 510, 509
 CONTROL_MINOR, MODESET_MINOR = 255, 254
 CAPABILITY_MODE, CONFIGURATION_MODE = 0o444, 0o400
 CHARACTER_DEVICE = 0o20000
-LINK_SPEED = {3: "8.0 GT/s PCIe", 4: "16.0 GT/s PCIe", 5: "32.0 GT/s PCIe", 6: "64.0 GT/s PCIe"}
+LINK_SPEED = {
+    1: "2.5 GT/s PCIe",
+    2: "5.0 GT/s PCIe",
+    3: "8.0 GT/s PCIe",
+    4: "16.0 GT/s PCIe",
+    5: "32.0 GT/s PCIe",
+    6: "64.0 GT/s PCIe",
+}
 
 
 def mount(*arguments: str) -> None:
@@ -112,7 +120,8 @@ def show_pci(state: State, taken: set[str]) -> None:
         driver = "nvidia" if gpu.uuid in taken else ""
         if not driver and "nouveau" in state.modules:
             driver = "nouveau"
-        write_pci_device(PCI_DEVICES / gpu.pci, gpu, driver)
+        told = gpu.nvml | state.reports.get(gpu.uuid, {})
+        write_pci_device(PCI_DEVICES / gpu.pci, gpu, driver, told)
     for switch in switches:
         write_switch(PCI_DEVICES / switch.pci, switch, "nvidia" in state.modules)
 
@@ -139,7 +148,7 @@ def write_switch(folder: Path, switch: Switch, is_driven: bool) -> None:
     bind(folder, "nvidia-nvswitch" if is_driven else "")
 
 
-def write_pci_device(folder: Path, gpu: Gpu, driver: str) -> None:
+def write_pci_device(folder: Path, gpu: Gpu, driver: str, told: dict[str, Any]) -> None:
     """One device's attributes, as far as lspci and everyone else reads them."""
     folder.mkdir(exist_ok=True)
     texts = {
@@ -152,9 +161,9 @@ def write_pci_device(folder: Path, gpu: Gpu, driver: str) -> None:
         "irq": "0",
         "numa_node": "-1",
         "resource": "\n".join(["0x0000000000000000 " * 2 + "0x0000000000000000"] * 13),
-        "current_link_speed": LINK_SPEED[gpu.nvml["pcie_gen"]],
+        "current_link_speed": LINK_SPEED[int(told["pcie_gen"])],
         "max_link_speed": LINK_SPEED[gpu.nvml["pcie_gen_max"]],
-        "current_link_width": str(gpu.nvml["pcie_width"]),
+        "current_link_width": str(told["pcie_width"]),
         "max_link_width": str(gpu.nvml["pcie_width_max"]),
         "modalias": f"pci:v{NVIDIA_VENDOR:08X}d{gpu.device_id:08X}"
         f"sv{NVIDIA_VENDOR:08X}sd{gpu.subsystem_id:08X}bc03sc02i00",
