@@ -71,7 +71,7 @@ def proving(desired: Desired) -> Spec:
         pull_timeout_s=float(desired.pull_timeout_s),
     )
     spec = reading(desired)
-    spec["sections"] = [*spec["sections"], "containers"]
+    spec["sections"] = [*spec["sections"], "health", "kernel_log", "upkeep", "containers"]
     spec["trials"] = trials
     return spec
 

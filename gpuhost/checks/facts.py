@@ -13,12 +13,15 @@ from gpuhost.probe.schema import (
     Docker,
     Driver,
     Evidence,
+    Health,
+    KernelLog,
     NvidiaSmi,
     Nvml,
     Pci,
     System,
     Toolkit,
     Trials,
+    Upkeep,
     Users,
 )
 
@@ -126,6 +129,21 @@ class Facts:
     def users(self) -> Users:
         """The docker group and the users that should be in it."""
         return cast(Users, self.section("users"))
+
+    @property
+    def health(self) -> Health:
+        """How the GPUs are."""
+        return cast(Health, self.section("health"))
+
+    @property
+    def kernel_log(self) -> KernelLog:
+        """What the kernel said of NVIDIA's devices."""
+        return cast(KernelLog, self.section("kernel_log"))
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """The clock, the upgrades that wait, and the next boot."""
+        return cast(Upkeep, self.section("upkeep"))
 
     @property
     def containers(self) -> Containers:

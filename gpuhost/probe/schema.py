@@ -21,6 +21,9 @@ SECTIONS = (
     "toolkit",
     "users",
     "provisioning",
+    "health",
+    "kernel_log",
+    "upkeep",
     "containers",
 )
 
@@ -90,6 +93,8 @@ class Disk(TypedDict):
     path: str
     total_bytes: int
     free_bytes: int
+    total_inodes: int  # 0 where the file system does not count them
+    free_inodes: int
 
 
 class System(TypedDict):
@@ -176,6 +181,101 @@ class Nvml(TypedDict):
     driver_version: Optional[str]
     cuda_version: Optional[str]  # "13.0"
     gpus: List[NvmlGpu]
+
+
+class RemappedRows(TypedDict):
+    corrected: int
+    uncorrected: int
+    pending: bool
+    failed: bool
+
+
+class GpuHealth(TypedDict):
+    """How one GPU is; a field that NVML does not support is None.
+
+    Limits that NVML does not tell are None too. ``clocks_event_reasons``,
+    ``compute_mode`` and ``recovery_action`` are NVML's own numbers.
+    """
+
+    index: int
+    uuid: Optional[str]
+    utilisation_percent: Optional[int]
+    ecc_current: Optional[bool]
+    ecc_pending: Optional[bool]
+    ecc_uncorrected: Optional[int]  # since the driver was loaded
+    ecc_uncorrected_ever: Optional[int]
+    retired_pages_pending: Optional[bool]
+    remapped_rows: Optional[RemappedRows]
+    pcie_generation: Optional[int]
+    pcie_generation_max: Optional[int]  # that the GPU and its slot can do
+    pcie_width: Optional[int]
+    pcie_width_max: Optional[int]
+    clocks_event_reasons: Optional[int]
+    temperature_c: Optional[int]
+    temperature_max_c: Optional[int]  # up to which it may work
+    temperature_slowdown_c: Optional[int]
+    temperature_margin_c: Optional[int]  # what is left to the slowdown, on newer GPUs
+    memory_temperature_c: Optional[int]
+    memory_temperature_max_c: Optional[int]
+    power_w: Optional[float]
+    power_limit_w: Optional[float]
+    power_default_limit_w: Optional[float]
+    compute_mode: Optional[int]
+    recovery_action: Optional[int]
+    inforom_valid: Optional[bool]
+    nvlinks: List[bool]  # whether each is up; empty where there are none
+    failures: Dict[str, str]  # field → why it could not be read, other than "not supported"
+
+
+class Health(TypedDict):
+    failure: Optional[NvmlFailure]
+    gpus: List[GpuHealth]
+
+
+class LogLine(TypedDict):
+    time: Optional[float]  # seconds since 1970
+    text: str
+
+
+class KernelLog(TypedDict):
+    """What the kernel said of NVIDIA's devices since it was booted, oldest first."""
+
+    source: str  # journalctl or dmesg
+    lines: List[LogLine]
+    now: float
+
+
+class Clock(TypedDict):
+    synchronised: Optional[bool]
+    error: Optional[str]
+    units: List[Unit]  # those that can keep a clock right, as far as they are installed
+
+
+class Upgrade(TypedDict):
+    name: str
+    installed: str
+    candidate: str
+
+
+class Upgrades(TypedDict):
+    """Packages that the next upgrade would replace: those on hold are not among them."""
+
+    pending: Optional[List[Upgrade]]
+    error: Optional[str]
+    automatic: bool  # whether the host upgrades by itself
+
+
+class NextBoot(TypedDict):
+    kernel: Optional[str]
+    module_version: Optional[str]  # of the nvidia module that is built for that kernel
+
+
+class Upkeep(TypedDict):
+    """What happens to the host while nobody looks."""
+
+    clock: Clock
+    upgrades: Upgrades
+    next_boot: NextBoot
 
 
 class NvidiaSmi(TypedDict):

@@ -105,6 +105,8 @@ def disks(root: Root) -> List[Disk]:
                 "path": path,
                 "total_bytes": status.f_blocks * status.f_frsize,
                 "free_bytes": status.f_bavail * status.f_frsize,
+                "total_inodes": status.f_files,
+                "free_inodes": status.f_favail,
             }
         )
     return found
