@@ -1,11 +1,13 @@
-"""The machine itself: operating system and pending reboots."""
+"""The machine itself: operating system, disks and pending reboots."""
 
 from __future__ import annotations
 
 from gpuhost.checks.facts import Facts
-from gpuhost.checks.finding import Finding, failed, passed, warned
+from gpuhost.checks.finding import Finding, failed, passed, undetermined, warned
 from gpuhost.checks.registry import check
-from gpuhost.checks.remedies import REBOOT
+from gpuhost.checks.remedies import REBOOT, VERIFY
+from gpuhost.checks.words import listed
+from gpuhost.probe.schema import Disk
 
 _RHEL = ("8", "9", "10")
 SUPPORTED = {
@@ -17,6 +19,13 @@ SUPPORTED = {
     "centos": ("9", "10"),
 }
 ARCHITECTURES = ("x86_64", "aarch64")
+
+MIB, GIB = 1 << 20, 1 << 30
+# Of bytes: what is too little to work, and what is soon too little. A kernel with its initramfs
+# takes 100 MiB of /boot.
+LEAST_FREE = {"/boot": (50 * MIB, 150 * MIB)}
+LEAST_FREE_ELSEWHERE = (1 * GIB, 5 * GIB)
+LEAST_INODES_PERCENT = 1
 
 
 def _supported() -> str:
@@ -63,3 +72,65 @@ def pending_reboot(facts: Facts) -> Finding:
         cause="updates were installed that take effect only after a reboot",
         remedy=f"{REBOOT}  # at a time that suits; then: gpuhost verify <host>",
     )
+
+
+@check("host.disk", "There is space left for images, packages and logs", needs=("system",))
+def disk(facts: Facts) -> Finding:
+    """A full disk stops pulls, upgrades and dockerd itself, each with another error."""
+    disks = _file_systems(facts.system["disks"])
+    if not disks:
+        return undetermined(
+            "how much space is left is unknown",
+            seen="no file system in the evidence",
+            expected="sizes of /, /var and docker's folders",
+            cause="the file systems do not answer, or the evidence is damaged",
+            remedy=f"df -h; then: {VERIFY}",
+        )
+    full = [each for each in disks if _free(each) < _least(each)[0] or _inodes_are_out(each)]
+    short = [each for each in disks if _free(each) < _least(each)[1]]
+    if not full and not short:
+        tightest = min(disks, key=_free)
+        return passed(f"{_size(tightest['free_bytes'])} or more free")
+    meant = full or short
+    paths = [each["path"] for each in meant]
+    say = failed if full else warned
+    return say(
+        f"{listed(paths)} {'is' if len(paths) == 1 else 'are'} {'' if full else 'nearly '}full",
+        seen=listed(_shown(each) for each in meant),
+        expected=listed(f"{_size(_least(each)[1])} free on {each['path']}" for each in meant),
+        cause="images, containers, logs or old kernels have used it up",
+        remedy=_make_room(paths),
+    )
+
+
+def _file_systems(disks: list[Disk]) -> list[Disk]:
+    """Each file system once, by the first of its paths."""
+    return list({(d["total_bytes"], d["free_bytes"]): d for d in reversed(disks)}.values())[::-1]
+
+
+def _free(disk: Disk) -> int:
+    return disk["free_bytes"]
+
+
+def _least(disk: Disk) -> tuple[int, int]:
+    return LEAST_FREE.get(disk["path"], LEAST_FREE_ELSEWHERE)
+
+
+def _inodes_are_out(disk: Disk) -> bool:
+    total = disk.get("total_inodes", 0)
+    return total > 0 and disk["free_inodes"] * 100 < total * LEAST_INODES_PERCENT
+
+
+def _shown(disk: Disk) -> str:
+    space = f"{disk['path']}: {_size(disk['free_bytes'])} of {_size(disk['total_bytes'])} free"
+    return f"{space}, {disk['free_inodes']} inodes free" if _inodes_are_out(disk) else space
+
+
+def _size(count: int) -> str:
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
+
+
+def _make_room(paths: list[str]) -> str:
+    if paths == ["/boot"]:
+        return "apt-get autoremove --purge || dnf remove --oldinstallonly  # removes old kernels"
+    return "docker system df; docker system prune; journalctl --vacuum-size=500M; df -h; df -i"

@@ -6,6 +6,7 @@ RESTART_DOCKER = "systemctl restart docker.service"
 REFRESH_CDI = "systemctl restart nvidia-cdi-refresh.service"
 REGISTER_RUNTIME = f"nvidia-ctk runtime configure --runtime=docker && {RESTART_DOCKER}"
 REBOOT = "systemctl reboot"
+RESET_GPU = "nvidia-smi --gpu-reset -i"
 PROVISION = "gpuhost provision <host>"
 VERIFY = "gpuhost verify <host>"
 CHANGE_TOOLKIT = (

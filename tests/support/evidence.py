@@ -16,7 +16,10 @@ from gpuhost.probe.schema import (
     Driver,
     Evidence,
     FileText,
+    GpuHealth,
+    Health,
     Image,
+    KernelLog,
     NvidiaSmi,
     Nvml,
     NvmlGpu,
@@ -29,6 +32,7 @@ from gpuhost.probe.schema import (
     Trial,
     Trials,
     Unit,
+    Upkeep,
     Users,
 )
 from gpuhost.probe.trials import PlannedTrial, docker_run, plan, usable_gpus
@@ -41,6 +45,7 @@ TOOLKIT = "1.20.0-1"
 CUDA_IMAGE = "nvidia/cuda:13.0.3-base-ubuntu24.04"
 NGC_IMAGE = "nvcr.io/nvidia/pytorch:26.08-py3"
 USER = "alice"
+NOW = 1_795_003_600.0
 REQUIREMENT = "NVIDIA_REQUIRE_CUDA=cuda>=13.0 brand=tesla,driver>=550,driver<551"
 BUSES = ("07", "0f", "47", "4e", "87", "90", "b7", "bd", "c7", "cb", "d7", "db", "e7", "ea")
 DAEMON = {
@@ -83,6 +88,9 @@ def healthy_evidence(gpus: int = 4) -> Evidence:
         "toolkit": _toolkit(gpus),
         "users": _users(),
         "provisioning": _provisioning(),
+        "health": Health(failure=None, gpus=[gpu_health(index) for index in range(gpus)]),
+        "kernel_log": _kernel_log(),
+        "upkeep": _upkeep(),
         "containers": _containers(nvml),
     }
     return Evidence(
@@ -159,7 +167,15 @@ def _system() -> System:
         reboot_required=False,
         python="3.11.2",
         now="2026-11-22T01:00:00+00:00",
-        disks=[],
+        disks=[
+            {
+                "path": "/",
+                "total_bytes": 200 << 30,
+                "free_bytes": 120 << 30,
+                "total_inodes": 13_000_000,
+                "free_inodes": 12_000_000,
+            }
+        ],
     )
 
 
@@ -241,6 +257,53 @@ def _nvml_gpu(index: int) -> NvmlGpu:
         mig_current=False,
         mig_pending=False,
         failures={},
+    )
+
+
+def gpu_health(index: int) -> GpuHealth:
+    """A GPU at rest, in good health."""
+    return GpuHealth(
+        index=index,
+        uuid=uuid_of(index),
+        utilisation_percent=0,
+        ecc_current=True,
+        ecc_pending=True,
+        ecc_uncorrected=0,
+        ecc_uncorrected_ever=0,
+        retired_pages_pending=None,
+        remapped_rows={"corrected": 0, "uncorrected": 0, "pending": False, "failed": False},
+        pcie_generation=4,
+        pcie_generation_max=4,
+        pcie_width=16,
+        pcie_width_max=16,
+        clocks_event_reasons=1,
+        temperature_c=31,
+        temperature_max_c=85,
+        temperature_slowdown_c=89,
+        temperature_margin_c=None,
+        memory_temperature_c=34,
+        memory_temperature_max_c=95,
+        power_w=54.0,
+        power_limit_w=400.0,
+        power_default_limit_w=400.0,
+        compute_mode=0,
+        recovery_action=0,
+        inforom_valid=True,
+        nvlinks=[True] * 12,
+        failures={},
+    )
+
+
+def _kernel_log() -> KernelLog:
+    text = "NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.178.04"
+    return KernelLog(source="journalctl", lines=[{"time": 1_795_000_000.0, "text": text}], now=NOW)
+
+
+def _upkeep() -> Upkeep:
+    return Upkeep(
+        clock={"synchronised": True, "error": None, "units": [_unit("chrony.service")]},
+        upgrades={"pending": [], "error": None, "automatic": False},
+        next_boot={"kernel": "6.1.0-40-amd64", "module_version": DRIVER},
     )
 
 

@@ -2,7 +2,8 @@
 
 A case has ``about`` (one line), ``desired`` (fields of Desired), ``evidence``
 (one Evidence document) and ``verdicts``: every check that does not PASS, with
-its verdict.
+its verdict. Checks of sections that were not read yet when it was recorded are
+left out.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ def desired(fields: dict[str, Any]) -> Desired:
 def test_a_recorded_host_is_judged_as_its_case_says(path: Path) -> None:
     case = json.loads(path.read_text())
     results = judge(case["evidence"], desired(case["desired"]))
-    others = {r.check: str(r.verdict) for r in results if r.verdict is not Verdict.PASS}
+    others = {
+        r.check: str(r.verdict)
+        for r in results
+        if r.verdict is not Verdict.PASS and not r.summary.startswith("not asked for: this run did")
+    }
     assert others == case["verdicts"]
 
 
