@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 DEMO_HOST ?= lab-01
 DEMO_GPUS ?= 4
+HEALTHY_RUNS ?= 200
 
 # What the rehearsal lab and the virtual environment need of Debian.
 DEBIAN_PACKAGES := python3 python3-venv mmdebstrap systemd-container iproute2 iptables gcc \
@@ -13,7 +14,7 @@ DEBIAN_PACKAGES := python3 python3-venv mmdebstrap systemd-container iproute2 ip
     debian-archive-keyring zstd kmod pci.ids
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lab demo test test-unit check lock wheel clean
+.PHONY: help setup setup-lab demo test test-unit fault-score check lock wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +53,9 @@ test: setup-lab  ## All tests: static checks, unit, roles, lab
 
 test-unit: setup  ## The fast tests
 	$(BIN)/python -m pytest -m 'not lab' -n auto
+
+fault-score: setup-lab  ## Every fault of the lab made in a healthy host: is it found? (docs/faults.md)
+	$(BIN)/python tests/bench/fault_score.py --write --healthy $(HEALTHY_RUNS)
 
 check: setup  ## ruff, mypy, yamllint, ansible-lint
 	$(BIN)/ruff check .

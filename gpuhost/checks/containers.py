@@ -52,7 +52,7 @@ def _not_usable(facts: Facts, role: str, declared: str) -> Finding | None:
     if image["reference"] != declared:
         return undetermined(
             "another image was tried than the one that is declared",
-            seen=str(image["reference"]),
+            seen=str(image["reference"] or "no name"),
             expected=declared,
             cause="the evidence was made for another declaration",
             remedy=VERIFY,

@@ -144,7 +144,7 @@ _DRIVER = (
         f"{REBOOT}  # if it comes back: power-cycle, reseat, then call support",
     ),
     _known(
-        r"GPU requires reset|ResetRequired",
+        r"GPU requires (reset|restart)|ResetRequired",
         "a GPU has to be reset before it can be used again",
         "nvidia-smi --gpu-reset -i <index>  # stop what uses it first",
     ),

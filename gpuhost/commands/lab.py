@@ -89,6 +89,39 @@ def lab_ssh(name: str, command: tuple[str, ...]) -> ExitCode:
     os.execvp(argv[0], argv)  # noqa: S606  (ssh takes the terminal over)
 
 
+@lab.command("fault")
+@click.argument("host", required=False)
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--list", "listing", is_flag=True, help="What can go wrong; of HOST: what does.")
+@click.option("--clear", is_flag=True, help="Mend the named faults; all that were made by default.")
+def lab_fault(host: str | None, names: tuple[str, ...], listing: bool, clear: bool) -> ExitCode:
+    """Let something go wrong with a rehearsal host, or mend it."""
+    from gpuhost import lab as room
+    from gpuhost.lab import faults
+
+    if listing or host is None:
+        shown = faults.made(room.execute, host) if host else faults.all_faults()
+        for fault in shown:
+            click.echo(f"{fault.area:<9} {fault.name:<26} {fault.about}")
+        if host and not shown:
+            click.echo(f"Nothing was made to go wrong with {host}.")
+        return ExitCode.OK
+    if clear:
+        mended = [faults.find(name) for name in names] or list(faults.made(room.execute, host))
+        for fault in mended:
+            faults.clear(room.execute, host, fault)
+            click.echo(f"{host}: {fault.name} is mended")
+        return ExitCode.OK
+    if not names:
+        raise UsageError("Which fault?", "List them with: gpuhost lab fault --list")
+    for fault in [faults.find(name) for name in names]:
+        faults.inject(room.execute, host, fault)
+        click.echo(f"{host}: {fault.about}")
+    click.echo(f"See what is said of it: gpuhost verify {host}")
+    click.echo(f"Mend it:                gpuhost lab fault {host} --clear")
+    return ExitCode.OK
+
+
 @lab.command("down")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--all", "everything", is_flag=True, help="Every host, the network and the servers.")

@@ -1,0 +1,158 @@
+"""Faults of the driver: its module, its files, and what the next boot makes of them."""
+
+from __future__ import annotations
+
+from gpuhost.lab.faults.registry import TRIALS, Fault, kernel
+
+_NO_NVML = (
+    "driver.*",
+    "gpu.*",
+    "smi.*",
+    "health.*",
+    "speed.*",
+    "cdi.*",
+    "upkeep.next_boot",
+    *TRIALS,
+)
+_NEW_KERNEL = "6.99.0-1-amd64"
+
+FAULTS = (
+    Fault(
+        name="driver-mismatch",
+        area="driver",
+        about="the driver was upgraded and an older module is still loaded",
+        make=kernel("loaded", "525.147.05"),
+        mend=kernel("loaded"),
+        check="driver.versions",
+        cause="old module stayed loaded",
+        remedy="systemctl reboot",
+        consequences=_NO_NVML,
+    ),
+    Fault(
+        name="library-mismatch",
+        area="driver",
+        about="libnvidia-ml is of another version than the module, on disk and loaded",
+        make=kernel("library", "999.99.99"),
+        mend=kernel("library"),
+        check="driver.versions",
+        cause="without the driver's libraries",
+        remedy="gpuhost provision",
+        consequences=_NO_NVML,
+    ),
+    Fault(
+        name="module-not-loaded",
+        area="driver",
+        about="the nvidia modules were unloaded",
+        make="systemctl stop nvidia-persistenced.service; modprobe -r nvidia_drm nvidia_modeset "
+        "nvidia_uvm nvidia || rmmod nvidia_drm nvidia_modeset nvidia_uvm nvidia",
+        mend="modprobe nvidia; systemctl start nvidia-persistenced.service",
+        check="driver.loaded",
+        cause="not loaded since",
+        remedy="modprobe nvidia",
+        consequences=_NO_NVML,
+    ),
+    Fault(
+        name="nouveau-waiting",
+        area="driver",
+        about="nouveau is not blacklisted any more: at the next boot it may come first",
+        make="for f in $(grep -ls nouveau /etc/modprobe.d/*.conf /usr/lib/modprobe.d/*.conf); "
+        "do mv -f $f $f.fault; done",
+        mend="for f in /etc/modprobe.d/*.fault /usr/lib/modprobe.d/*.fault; do "
+        "[ ! -e $f ] || mv -f $f ${f%.fault}; done",
+        check="driver.nouveau",
+        cause="next boot",
+        remedy="blacklist nouveau",
+        verdict="WARN",
+    ),
+    Fault(
+        name="hold-missing",
+        area="driver",
+        about="the driver's packages are not on hold",
+        make="apt-mark showhold | grep -E 'nvidia|cuda' >/etc/gpuhost-lab/held; "
+        "xargs apt-mark unhold </etc/gpuhost-lab/held",
+        mend="[ ! -e /etc/gpuhost-lab/held ] || { xargs apt-mark hold </etc/gpuhost-lab/held; "
+        "rm /etc/gpuhost-lab/held; }",
+        check="driver.held",
+        cause="nobody held them",
+        remedy="apt-mark hold",
+        verdict="WARN",
+    ),
+    Fault(
+        name="persistence-off",
+        area="driver",
+        about="nvidia-persistenced does not run and persistence mode is off",
+        make="systemctl stop nvidia-persistenced.service; nvidia-smi -pm 0",
+        mend="systemctl start nvidia-persistenced.service",
+        check="driver.persistence",
+        cause="does not run",
+        remedy="enable --now nvidia-persistenced",
+        verdict="WARN",
+    ),
+    Fault(
+        name="persistence-by-hand",
+        area="driver",
+        about="persistence mode was set by hand, and is lost at the next reboot",
+        make="systemctl stop nvidia-persistenced.service; nvidia-smi -pm 1",
+        mend="systemctl start nvidia-persistenced.service",
+        check="driver.persistence",
+        cause="by hand",
+        remedy="enable --now nvidia-persistenced",
+        verdict="WARN",
+    ),
+    Fault(
+        name="smi-gone",
+        area="driver",
+        about="nvidia-smi is not installed",
+        make="f=$(readlink -f /usr/bin/nvidia-smi); echo $f >/etc/gpuhost-lab/smi; mv $f $f.fault",
+        mend="[ ! -e /etc/gpuhost-lab/smi ] || { f=$(cat /etc/gpuhost-lab/smi); mv $f.fault $f; "
+        "rm /etc/gpuhost-lab/smi; }",
+        check="smi.list",
+        cause="",
+        remedy="gpuhost provision",
+        consequences=("smi.*", "cdi.*", *TRIALS),
+    ),
+    Fault(
+        name="kernel-without-module",
+        area="upkeep",
+        about="a new kernel was installed, and the driver was not built for it",
+        make=f"mkdir -p /lib/modules/{_NEW_KERNEL} && depmod {_NEW_KERNEL} && "
+        f"touch /boot/vmlinuz-{_NEW_KERNEL}",
+        mend=f"rm -rf /lib/modules/{_NEW_KERNEL} /boot/vmlinuz-{_NEW_KERNEL}",
+        check="upkeep.next_boot",
+        cause="not built for it",
+        remedy="dkms autoinstall",
+    ),
+    Fault(
+        name="upgrade-tonight",
+        area="upkeep",
+        about="unattended upgrades are on, and hold, pin and exclusion of the driver are gone",
+        make="apt-mark showhold | grep -E 'nvidia|cuda' >/etc/gpuhost-lab/held; "
+        "xargs apt-mark unhold </etc/gpuhost-lab/held; "
+        "for f in $(grep -lsrE 'nvidia' /etc/apt/preferences.d /etc/apt/apt.conf.d); do "
+        "mv $f /etc/gpuhost-lab/; echo $f >>/etc/gpuhost-lab/moved; done; "
+        "echo 'APT::Periodic::Unattended-Upgrade \"1\";' >/etc/apt/apt.conf.d/20auto-upgrades; "
+        "printf '#!/bin/sh\\n' >/usr/bin/unattended-upgrade; chmod 755 /usr/bin/unattended-upgrade",
+        mend="rm -f /etc/apt/apt.conf.d/20auto-upgrades /usr/bin/unattended-upgrade; "
+        "[ ! -e /etc/gpuhost-lab/moved ] || { while read f; do "
+        "mv /etc/gpuhost-lab/${f##*/} $f; done </etc/gpuhost-lab/moved; "
+        "rm /etc/gpuhost-lab/moved; }; "
+        "[ ! -e /etc/gpuhost-lab/held ] || { xargs apt-mark hold </etc/gpuhost-lab/held; "
+        "rm /etc/gpuhost-lab/held; }",
+        check="upkeep.upgrades",
+        cause="neither held nor excluded",
+        remedy="apt-mark hold",
+        consequences=("driver.held",),
+        verdict="WARN",
+    ),
+    Fault(
+        name="reboot-pending",
+        area="upkeep",
+        about="an update waits for a reboot",
+        make="touch /run/reboot-required",
+        mend="rm -f /run/reboot-required",
+        check="host.reboot",
+        cause="only after a reboot",
+        remedy="systemctl reboot",
+        verdict="WARN",
+    ),
+)
