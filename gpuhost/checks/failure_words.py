@@ -149,6 +149,26 @@ _DRIVER = (
         "nvidia-smi --gpu-reset -i <index>  # stop what uses it first",
     ),
     _known(
+        r"infoROM is corrupted|Corrupted infoROM",
+        "the memory in which the card keeps its settings and error counts is damaged",
+        f"{REBOOT}  # power-cycle; if it stays: nvidia-bug-report.sh and call support",
+    ),
+    _known(
+        r"Insufficient External Power|power cable",
+        "a GPU gets no power from its cable",
+        "Switch the host off and connect the GPU's power cables.",
+    ),
+    _known(
+        r"GPU access blocked by the operating system",
+        "the operating system keeps the process from the GPU: a device cgroup or a security module",
+        "dmesg | grep -iE 'denied|nvrm'  # look at AppArmor, SELinux and cgroup rules",
+    ),
+    _known(
+        r"NVML.*Function Not Found|Function Not Found",
+        "libnvidia-ml is older than the program that uses it",
+        "Install every driver package at one version; look with: dpkg -l '*nvidia*'",
+    ),
+    _known(
         r"Key was rejected by service",
         "Secure Boot is on and the module's signing key is not enrolled",
         "mokutil --import /var/lib/dkms/mok.pub  # then confirm at the console while it boots",

@@ -35,7 +35,7 @@ FAULTS = (
         make=kernel("library", "999.99.99"),
         mend=kernel("library"),
         check="driver.versions",
-        cause="without the driver's libraries",
+        cause="different versions",
         remedy="gpuhost provision",
         consequences=_NO_NVML,
     ),

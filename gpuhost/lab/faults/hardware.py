@@ -125,6 +125,8 @@ FAULTS = (
         {"inforom_checksum": "!14"},
         "health.inforom",
         ("flash memory", "support"),
+        # nvidia-smi warns of it.
+        consequences=("smi.output",),
     ),
     _reporting(
         "recovery-reset",
