@@ -191,7 +191,9 @@ class TrialRun:
         self._seen.error = str(error)
 
     def _now(self) -> float:
-        return round(time.monotonic() - self._session.began, 3)
+        # To the microsecond: the second of a pair may report as soon as it is open, and then the
+        # first is closed within the same millisecond.
+        return round(time.monotonic() - self._session.began, 6)
 
 
 def _text(data: bytearray) -> str:
