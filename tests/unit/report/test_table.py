@@ -34,7 +34,7 @@ def test_a_host_that_is_well_takes_two_lines(run: RunReport, well: HostReport) -
         "✓ PASS  lab-01  4 × NVIDIA A100-SXM4-40GB · driver 580.178.04 · docker 29.7.2 · "
         f"toolkit 1.20.0 · {ran} of {total} ran · 8.2 s"
     )
-    assert lines[1].startswith(f"  ✓ {total} passed  host 2 · gpu 4 · driver 8 · smi 2")
+    assert lines[1].startswith(f"  ✓ {total} passed  host 3 · gpu 4 · driver 8 · smi 2")
 
 
 def test_everything_that_did_not_pass_is_explained(run: RunReport, ill: HostReport) -> None:
