@@ -19,6 +19,7 @@ from gpuhost.commands.common import InOrder
 from gpuhost.commands.history import diff, history, status
 from gpuhost.commands.hosts import hosts
 from gpuhost.commands.lab import lab
+from gpuhost.commands.mirror import mirror
 from gpuhost.commands.nightly import nightly
 from gpuhost.commands.plan import plan
 from gpuhost.commands.provision import provision
@@ -35,7 +36,7 @@ Exit codes:
 """
 
 # In the order in which a person meets them.
-COMMANDS = (plan, provision, verify, checks, hosts, nightly, status, diff, history, lab)
+COMMANDS = (plan, provision, verify, checks, hosts, nightly, status, diff, history, mirror, lab)
 
 
 @click.group(

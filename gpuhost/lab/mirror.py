@@ -27,8 +27,9 @@ from gpuhost.lab import daemon, debian, docker_packages
 from gpuhost.lab.gpu import packages as gpu_packages
 from gpuhost.lab.keyed import ensure_built, key_of, locked
 from gpuhost.lab.toolkit import packages as toolkit_packages
-from gpuhost.mirror import debrepo, server, signing
+from gpuhost.mirror import debrepo, layout, server, signing
 from gpuhost.mirror.debrepo import Release
+from gpuhost.mirror.layout import VendorKeys
 from gpuhost.mirror.signing import SigningKey
 
 PORT = 8080
@@ -96,19 +97,8 @@ class Mirror:
 
     def variables(self, suite: str) -> dict[str, str]:
         """The roles' variables that make hosts of a suite use this mirror."""
-        cuda = f"{self.url}/cuda/{DISTROS[suite]}/x86_64"
-        toolkit = f"{self.url}/libnvidia-container"
-        return {
-            "docker_ce_repo_url": f"{self.url}/docker/linux/debian",
-            "docker_ce_repo_key_url": f"{self.url}/docker/linux/debian/gpg",
-            "docker_ce_repo_key_fingerprint": self.keys.docker.fingerprint,
-            "nvidia_driver_repo_url": cuda,
-            "nvidia_driver_repo_key_url": f"{cuda}/lab-cuda.asc",
-            "nvidia_driver_repo_key_fingerprint": self.keys.driver.fingerprint,
-            "nvidia_container_toolkit_repo_url": f"{toolkit}/stable/deb",
-            "nvidia_container_toolkit_repo_key_url": f"{toolkit}/gpgkey",
-            "nvidia_container_toolkit_repo_key_fingerprint": self.keys.toolkit.fingerprint,
-        }
+        keys = VendorKeys(self.keys.docker, self.keys.driver, self.keys.toolkit)
+        return layout.variables(self.url, layout.find(DISTROS[suite]), keys, "lab-cuda.asc")
 
 
 def ensure(

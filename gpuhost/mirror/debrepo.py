@@ -44,6 +44,7 @@ def place(packages: Iterable[Path], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for package in packages:
         target = folder / package.name
+        target.unlink(missing_ok=True)
         try:
             os.link(package, target)
         except OSError:

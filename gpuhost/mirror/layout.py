@@ -1,0 +1,103 @@
+"""How a mirror is laid out, and the roles' variables that point hosts at it.
+
+==============================================  =========================================
+``docker/linux/<vendor>``                       Docker: ``gpg``, ``dists/<suite>``
+``cuda/<system>/x86_64``                        NVIDIA's driver (flat), and its key
+``libnvidia-container/stable/deb/amd64``        NVIDIA's container toolkit (flat)
+``libnvidia-container/gpgkey``                  … and its key
+==============================================  =========================================
+
+It is the vendors' own layout, so that a site's inventory differs from any
+other in base URLs and fingerprints alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpuhost.errors import UsageError
+from gpuhost.mirror.signing import SigningKey
+from gpuhost.suggest import did_you_mean
+
+TOOLKIT = "libnvidia-container"
+
+
+@dataclass(frozen=True)
+class System:
+    """An operating system with apt: its name in NVIDIA's repository, its vendor and codename."""
+
+    name: str
+    vendor: str
+    codename: str
+
+    @property
+    def docker(self) -> Path:
+        """Where Docker's repository lies."""
+        return Path("docker") / "linux" / self.vendor
+
+    @property
+    def docker_pool(self) -> Path:
+        """Where its packages lie in Docker's repository."""
+        return Path("dists") / self.codename / "pool" / "stable" / "amd64"
+
+    @property
+    def driver(self) -> Path:
+        """Where the driver's repository lies."""
+        return Path("cuda") / self.name / "x86_64"
+
+    @property
+    def toolkit(self) -> Path:
+        """Where the toolkit's repository lies."""
+        return Path(TOOLKIT) / "stable" / "deb" / "amd64"
+
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System("debian12", "debian", "bookworm"),
+        System("debian13", "debian", "trixie"),
+        System("ubuntu2204", "ubuntu", "jammy"),
+        System("ubuntu2404", "ubuntu", "noble"),
+        System("ubuntu2604", "ubuntu", "resolute"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class VendorKeys:
+    """The keys that stand in for the vendors' own."""
+
+    docker: SigningKey
+    driver: SigningKey
+    toolkit: SigningKey
+
+
+def find(name: str) -> System:
+    """The system of this name; UsageError for one that mirrors cannot be made for."""
+    if name not in SYSTEMS:
+        raise UsageError(
+            f"There is no mirror for {name!r}.{did_you_mean(name, SYSTEMS)}",
+            f"Choose one of: {', '.join(SYSTEMS)}.",
+        )
+    return SYSTEMS[name]
+
+
+def variables(url: str, system: System, keys: VendorKeys, driver_key: str) -> dict[str, str]:
+    """The roles' variables that make hosts of a system use the mirror served under ``url``.
+
+    ``driver_key`` is the name of the key's file in the driver's repository.
+    """
+    base = url.rstrip("/")
+    docker, driver = f"{base}/{system.docker}", f"{base}/{system.driver}"
+    return {
+        "docker_ce_repo_url": docker,
+        "docker_ce_repo_key_url": f"{docker}/gpg",
+        "docker_ce_repo_key_fingerprint": keys.docker.fingerprint,
+        "nvidia_driver_repo_url": driver,
+        "nvidia_driver_repo_key_url": f"{driver}/{driver_key}",
+        "nvidia_driver_repo_key_fingerprint": keys.driver.fingerprint,
+        "nvidia_container_toolkit_repo_url": f"{base}/{system.toolkit.parent}",
+        "nvidia_container_toolkit_repo_key_url": f"{base}/{TOOLKIT}/gpgkey",
+        "nvidia_container_toolkit_repo_key_fingerprint": keys.toolkit.fingerprint,
+    }
