@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gpuhost import engine, runs, secrets, stamps
+from gpuhost import locks, runs, secrets, stamps
 from gpuhost.checks.facts import Facts
 from gpuhost.collect import Collected, collect, failed_report, planning
 from gpuhost.engine import HostOutcome
@@ -111,18 +111,17 @@ def apply(
         PlaybookError: Ansible could not run at all.
     """
     with ui.stage("provision", targets.names):
-        outcome = engine.run(
+        outcome = locks.run_locked(
             "provision.yml",
-            targets.inventory,
-            targets.names,
+            targets,
+            settings,
+            ui,
             {
                 **variables,
                 "gpuhost_roles": {name: list(roles[name]) for name in targets.names},
                 "gpuhost_watched": stamps.WATCHED,
                 "gpuhost_stamps": {h.name: stamps.make(h, roles[h.name]) for h in targets.hosts},
             },
-            ui.listen,
-            forks=settings.forks,
         )
     changed = {
         name: outcome.hosts[name].changed for name in targets.names if outcome.hosts[name].ok
@@ -137,6 +136,8 @@ def apply(
 
 def _failed(host: HostOutcome) -> HostReport:
     report = failed_report(host, ExitCode.FAILED)
+    if "lock" in host.results:
+        return locks.locked(report, host.results["lock"])
     where = f"{host.task}: " if host.task else ""
     return replace(report, error=f"{where}{report.error}")
 

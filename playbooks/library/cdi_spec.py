@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ansible.module_utils import driver_state
+from ansible.module_utils import driver_state, run_lock
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.files import read_text
 
@@ -106,6 +106,7 @@ def main() -> None:
         argument_spec={"path": {"type": "path", "default": "/var/run/cdi/nvidia.yaml"}},
         supports_check_mode=True,
     )
+    run_lock.require(module)
     path = module.params["path"]
     disabled = disabled_units(module)
     reason = reason_to_refresh(path)

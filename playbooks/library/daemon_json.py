@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils import originals, run_lock
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.daemon_config import InvalidConfigError, merge, parse, render
 from ansible.module_utils.files import diff, differs_in_mode, read_text, write
@@ -132,7 +133,9 @@ def merged(module: AnsibleModule, path: Path) -> dict[str, Any]:
     validate(module, after, path)
     result = {"changed": True, "diff": diff(path, before, after), "backup_file": ""}
     if not module.check_mode:
+        originals.note_declared(path, lambda noted: merge(noted, module.params["config"]))
         result["backup_file"] = backed_up(module, path)
+        originals.note_copy(result["backup_file"])
         write(module, path, after, MODE)
     return result
 
@@ -161,6 +164,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    run_lock.require(module)
     path = Path(module.params["path"])
     act = restored if module.params["state"] == "restored" else merged
     try:

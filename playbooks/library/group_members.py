@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import pwd
 
+from ansible.module_utils import originals, run_lock
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -76,6 +77,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    run_lock.require(module)
     name, users = module.params["group"], module.params["users"]
     try:
         group = grp.getgrnam(name)
@@ -96,6 +98,7 @@ def main() -> None:
             module.run_command(["useradd", "--create-home", user], check_rc=True)
         for user in to_add:
             # gpasswd also adds users of a directory service to a local group; usermod does not.
+            originals.note_member(name, user)
             module.run_command(["gpasswd", "--add", user, name], check_rc=True)
     if to_add:
         module.warn(

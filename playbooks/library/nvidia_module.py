@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import driver_state
+from ansible.module_utils import driver_state, run_lock
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -147,6 +147,7 @@ def replace(module: AnsibleModule, reason: str) -> str:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    run_lock.require(module)
     state = read_state()
     if state["on_disk_version"] is None and module.check_mode:
         reason = "the driver is not installed yet"

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from ansible.module_utils import run_lock
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -145,6 +146,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    run_lock.require(module)
     manager = Dpkg(module) if shutil.which("dpkg-query") else Dnf(module)
     wanted = module.params["state"] == "held"
     candidates = matching(

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ansible.module_utils import run_lock
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.files import differs_in_mode, write
 from ansible.module_utils.openpgp_armour import ArmourError, dearmour, enarmour, is_armoured
@@ -149,6 +150,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    run_lock.require(module)
     url, dest = module.params["url"], module.params["dest"]
     expected = normalized(module.params["fingerprint"])
     if shutil.which("gpg") is None:

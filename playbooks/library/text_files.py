@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ansible.module_utils import originals, run_lock
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.files import diff, differs_in_mode, read_text, write
 
@@ -61,6 +62,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    run_lock.require(module)
     present = module.params["present"]
     to_write = [path for path, content in present.items() if not is_as_wanted(path, content)]
     to_remove = [path for path in module.params["absent"] if Path(path).is_file()]
@@ -69,6 +71,7 @@ def main() -> None:
         for path in to_write:
             write(module, path, present[path], MODE)
         for path in to_remove:
+            originals.keep(path)
             Path(path).unlink()
     changed_paths = [*to_write, *to_remove]
     module.exit_json(changed=bool(changed_paths), changed_paths=changed_paths, diff=diffs)

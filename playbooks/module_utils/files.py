@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Union
 
+from ansible.module_utils import originals
+
 AnyPath = Union[str, Path]  # noqa: UP007 - evaluated where Python is 3.9
 
 
@@ -21,6 +23,7 @@ def read_text(path: AnyPath) -> str | None:
 def write(module: Any, path: AnyPath, content: str | bytes, mode: int = 0o644) -> None:
     """Replace the file at ``path`` by ``content`` (str or bytes) in one step; folders are made."""
     path = Path(path)
+    originals.keep(path)
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, candidate = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
