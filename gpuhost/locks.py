@@ -93,4 +93,3 @@ def _described(record: Mapping[str, Any]) -> str:
     since = datetime.fromtimestamp(record["since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     who = f"{holder['user']}@{holder['machine']}, pid {holder['pid']}"
     return f"`{holder['command']}` ({who}, since {since})"
-

@@ -1,0 +1,155 @@
+"""A controller that dies, and two controllers at one host."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.lab import Lab
+
+RUN = "/var/lib/gpuhost/ledger/run.json"
+# One host, killed at each of these in turn: every run goes on from the one that was killed before.
+BOUNDARIES = [
+    "nvidia_driver: Install the repository's signing key  changed",
+    "nvidia_driver: Configure the repository, the pin and the blacklist of nouveau  changed",
+    "nvidia_driver: Install the driver  changed",
+    "nvidia_driver: Reboot, because nouveau is loaded and has the GPUs  changed",
+    "docker_ce: Configure the repository  changed",
+    "docker_ce: Install Docker Engine  changed",
+    "nvidia_container_toolkit: Configure the repository  changed",
+    "nvidia_container_toolkit: Install the toolkit  changed",
+    "docker_ce: Merge the declared keys into daemon.json  changed",
+    "docker_ce: Enable and run dockerd  changed",
+]
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, todo = [], [pid]
+    while todo:
+        one = todo.pop()
+        found.append(one)
+        todo += parents.get(one, [])
+    return found
+
+
+@contextmanager
+def provisioning(lab: Lab, host: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A controller at work on a host, and the file that its progress goes to; killed in the end."""
+    log = lab.project / "provisioning.log"
+    with log.open("w") as stream:
+        controller = subprocess.Popen(
+            [sys.executable, "-m", "gpuhost", "provision", host, "--yes"],
+            cwd=lab.project,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+    try:
+        yield controller, log
+    finally:
+        for pid in family(controller.pid):
+            os.kill(pid, signal.SIGKILL)
+        controller.wait()
+
+
+def wait_for(words: str, controller: subprocess.Popen[str], log: Path) -> None:
+    deadline = time.monotonic() + 240
+    while words not in log.read_text():
+        assert controller.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def bare(lab: Lab) -> str:
+    """A bare host, on which nouveau has the GPUs."""
+    return lab.up("lab-61", "--gpus", "1", "--os", "debian12")
+
+
+def record(lab: Lab, host: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(lab.exec(host, ["cat", RUN]))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_the_controller_can_be_killed_at_every_stage(lab: Lab, bare: str, boundary: str) -> None:
+    with provisioning(lab, bare) as (controller, log):
+        wait_for(boundary, controller, log)
+    assert record(lab, bare)["run"]
+
+
+@pytest.mark.slow
+def test_the_same_command_then_ends_conforming_and_says_what_it_found(lab: Lab, bare: str) -> None:
+    ran = lab.ok("provision", bare, "--yes")
+    assert f"{bare}: found unfinished: `gpuhost provision {bare}`" in ran.stderr
+    assert "This run went on from there" in ran.stderr
+    assert f"{bare}: no changes" in lab.ok("provision", bare, "--yes").stderr
+    assert not lab.exec(bare, ["sh", "-c", f"test ! -e {RUN} || echo there"]).strip()
+
+
+def test_the_second_of_two_controllers_is_told_who_is_at_work(lab: Lab, provisioned: str) -> None:
+    with holding(lab, provisioned):
+        ran = lab.run("provision", provisioned, "--yes")
+    assert ran.code == 4
+    words = ran.stdout + ran.stderr
+    assert "another run is at work on it: `gpuhost provision gpu-77` (ops@elsewhere, pid 4711" in (
+        words
+    )
+    assert "Nothing was changed" in words
+
+
+def test_planning_needs_no_lock(lab: Lab, provisioned: str) -> None:
+    with holding(lab, provisioned):
+        assert lab.ok("plan", provisioned).code == 0
+
+
+def test_a_lock_that_nothing_was_heard_of_for_long_is_taken_over(
+    lab: Lab, provisioned: str
+) -> None:
+    with holding(lab, provisioned, heard_s_ago=16 * 60):
+        ran = lab.ok("provision", provisioned, "--yes")
+    assert "ops@elsewhere" in ran.stderr
+
+
+@contextmanager
+def holding(lab: Lab, host: str, heard_s_ago: float = 0) -> Iterator[None]:
+    """A lock of a controller on another machine."""
+    held = {
+        "run": "another",
+        "holder": {
+            "user": "ops",
+            "machine": "elsewhere",
+            "place": "elsewhere",
+            "pid": 4711,
+            "started": "1",
+            "command": "gpuhost provision gpu-77",
+        },
+        "kind": "provision",
+        "since": time.time() - heard_s_ago,
+        "before": {},
+    }
+    lab.exec(host, ["tee", RUN], stdin=json.dumps(held))
+    lab.exec(host, ["touch", "-d", f"{int(heard_s_ago)} seconds ago", RUN])
+    try:
+        yield
+    finally:
+        lab.exec(host, ["rm", "-f", RUN])
