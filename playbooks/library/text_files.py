@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ansible.module_utils import originals, run_lock
@@ -43,14 +44,29 @@ changed_paths:
   returned: always
   type: list
   elements: str
+apt_has_to_read:
+  description: Whether apt has not read its sources since one of the files was written, in this run
+    or in one that was cut short.
+  returned: always
+  type: bool
 """
 
+APT_LISTS = Path("/var/lib/apt/lists")
 MODE = 0o644
 
 
 def is_as_wanted(path: str, content: str) -> bool:
     """Whether the file at ``path`` has ``content`` and mode 0644."""
     return read_text(path) == content and not differs_in_mode(path, MODE)
+
+
+def apt_has_to_read(paths: Sequence[str]) -> bool:
+    """Whether a file of apt's among ``paths`` was changed after apt's lists were."""
+    if not APT_LISTS.is_dir():
+        return False
+    read = APT_LISTS.stat().st_mtime
+    files = [Path(path) for path in paths if path.startswith("/etc/apt/")]
+    return any(path.exists() and path.stat().st_ctime > read for path in files)
 
 
 def main() -> None:
@@ -74,7 +90,12 @@ def main() -> None:
             originals.keep(path)
             Path(path).unlink()
     changed_paths = [*to_write, *to_remove]
-    module.exit_json(changed=bool(changed_paths), changed_paths=changed_paths, diff=diffs)
+    module.exit_json(
+        changed=bool(changed_paths),
+        changed_paths=changed_paths,
+        apt_has_to_read=bool(to_remove) or apt_has_to_read(list(present)),
+        diff=diffs,
+    )
 
 
 if __name__ == "__main__":
