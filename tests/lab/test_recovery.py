@@ -125,8 +125,9 @@ def test_a_lock_that_nothing_was_heard_of_for_long_is_taken_over(
     lab: Lab, provisioned: str
 ) -> None:
     with holding(lab, provisioned, heard_s_ago=16 * 60):
-        ran = lab.ok("provision", provisioned, "--full", "--yes")
-    assert "ops@elsewhere" in ran.stderr
+        ran = lab.run("provision", provisioned, "--full", "--yes")
+    assert f"{provisioned}: found unfinished: `gpuhost provision gpu-77` (ops@else" in ran.stderr
+    assert f"{provisioned}: no changes" in ran.stderr
 
 
 @contextmanager
