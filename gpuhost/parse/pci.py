@@ -32,3 +32,8 @@ def bus_id(text: str) -> str:
 def is_gpu(class_code: str) -> bool:
     """Whether a PCI class as sysfs gives it (``0x030200``) is that of a GPU."""
     return class_code.lower().startswith(GPU_CLASSES)
+
+
+def is_nvswitch(class_code: str) -> bool:
+    """Whether a PCI class of NVIDIA's is that of an NVSwitch: a bridge."""
+    return class_code.lower().startswith("0x0680")

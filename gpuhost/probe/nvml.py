@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional
 
 from gpuhost.probe.context import Context
-from gpuhost.probe.schema import Nvml, NvmlFailure, NvmlGpu
+from gpuhost.probe.schema import Fabric, MigDevice, Nvml, NvmlFailure, NvmlGpu
 
 ERROR_PREFIX = "NVML_ERROR_"
 
@@ -79,8 +79,40 @@ class Reader:
             ),
             "mig_current": None if mig[0] is None else bool(mig[0]),
             "mig_pending": None if mig[1] is None else bool(mig[1]),
+            "mig_devices": (ask("mig_devices", self._mig_devices) or []) if mig[0] else [],
+            "fabric": ask("fabric", self._fabric),
             "failures": failures,
         }
+
+    def _mig_devices(self, gpu: Any) -> List[MigDevice]:
+        nvml = self._nvml
+        found: List[MigDevice] = []
+        for slot in range(nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
+            try:
+                device = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, slot)
+            except nvml.NVMLError as error:
+                if getattr(error, "value", None) == nvml.NVML_ERROR_NOT_FOUND:
+                    continue  # an empty slot
+                raise
+            found.append(
+                {
+                    "index": slot,
+                    "uuid": _text(nvml.nvmlDeviceGetUUID(device)),
+                    "name": _text(nvml.nvmlDeviceGetName(device)),
+                    "gpu_instance": nvml.nvmlDeviceGetGpuInstanceId(device),
+                    "compute_instance": nvml.nvmlDeviceGetComputeInstanceId(device),
+                }
+            )
+        return found
+
+    def _fabric(self, gpu: Any) -> Optional[Fabric]:
+        import ctypes  # noqa: PLC0415 - pynvml has loaded it; see collect()
+
+        info = self._nvml.c_nvmlGpuFabricInfo_t()
+        self._nvml.nvmlDeviceGetGpuFabricInfo(gpu, ctypes.byref(info))
+        if info.state == self._nvml.NVML_GPU_FABRIC_STATE_NOT_SUPPORTED:
+            return None
+        return {"state": int(info.state), "status": int(info.status)}
 
     def _ask(self, failures: Dict[str, str], field: str, question: Callable[[], Any]) -> Any:
         """One answer, or None; what is merely unsupported is not a failure."""

@@ -157,6 +157,23 @@ class NvmlFailure(TypedDict):
     text: str
 
 
+class MigDevice(TypedDict):
+    """One part of a divided GPU."""
+
+    index: int  # the M of its name G:M
+    uuid: Optional[str]
+    name: Optional[str]  # "NVIDIA A100-SXM4-40GB MIG 3g.20gb"
+    gpu_instance: Optional[int]
+    compute_instance: Optional[int]
+
+
+class Fabric(TypedDict):
+    """How a GPU stands to its NVSwitches: 2 is in progress, 3 completed, then with its status."""
+
+    state: int
+    status: int  # NVML's return code
+
+
 class NvmlGpu(TypedDict):
     """One GPU as NVML describes it; a field that NVML does not support is None."""
 
@@ -173,6 +190,8 @@ class NvmlGpu(TypedDict):
     temperature_c: Optional[int]
     mig_current: Optional[bool]
     mig_pending: Optional[bool]
+    mig_devices: List[MigDevice]
+    fabric: Optional[Fabric]  # None: the GPU is in no fabric that its driver tells of
     failures: Dict[str, str]  # field → why it could not be read, other than "not supported"
 
 

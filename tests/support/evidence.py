@@ -256,6 +256,8 @@ def _nvml_gpu(index: int) -> NvmlGpu:
         temperature_c=31,
         mig_current=False,
         mig_pending=False,
+        mig_devices=[],
+        fabric=None,
         failures={},
     )
 

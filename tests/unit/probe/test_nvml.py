@@ -50,6 +50,7 @@ ANSWERS: dict[str, Any] = {
     "nvmlDeviceGetPersistenceMode": 1,
     "nvmlDeviceGetTemperature": 33,
     "nvmlDeviceGetMigMode": [0, 1],
+    "nvmlDeviceGetGpuFabricInfo": None,
 }
 
 
@@ -71,6 +72,8 @@ def test_a_gpu_is_described_in_full() -> None:
         "temperature_c": 33,
         "mig_current": False,
         "mig_pending": True,
+        "mig_devices": [],
+        "fabric": None,
         "failures": {},
     }
 

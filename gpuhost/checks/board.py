@@ -1,0 +1,149 @@
+"""Divided GPUs, and the NVSwitches that join GPUs: what the board has to be told at each boot."""
+
+from __future__ import annotations
+
+from gpuhost.checks.facts import Facts
+from gpuhost.checks.finding import Finding, failed, not_applicable, passed, undetermined
+from gpuhost.checks.gpu import nvml_words
+from gpuhost.checks.registry import check
+from gpuhost.checks.remedies import REBOOT
+from gpuhost.checks.words import counted, listed
+from gpuhost.parse.pci import is_nvswitch
+from gpuhost.parse.versions import same
+
+FABRIC_MANAGER = "nvidia-fabricmanager"
+UNIT = f"{FABRIC_MANAGER}.service"
+COMPLETED = 3
+_STATES = {0: "not supported", 1: "not started", 2: "in progress", COMPLETED: "completed"}
+_LOOK_AT_FABRIC = f"systemctl status {UNIT}; journalctl -u {UNIT} -b"
+
+
+@check("gpu.mig_mode", "No change of MIG mode is waiting for a reset", needs=("nvml",))
+def mig_mode(facts: Facts) -> Finding:
+    """A pending mode becomes real at the next reset or reboot: the GPUs will be other ones then."""
+    gpus = [gpu for gpu in facts.nvml["gpus"] if gpu["mig_current"] is not None]
+    if not gpus:
+        words = nvml_words(facts.nvml)
+        if words:
+            return undetermined(
+                "the MIG mode could not be read",
+                seen=f"NVML: {words}",
+                expected="the MIG mode of each GPU",
+                cause="NVML does not answer",
+                remedy="nvidia-smi --query-gpu=index,mig.mode.current --format=csv",
+            )
+        return not_applicable("no GPU here can be divided")
+    waiting = [gpu for gpu in gpus if gpu["mig_pending"] != gpu["mig_current"]]
+    if waiting:
+        return failed(
+            f"{counted(len(waiting), 'GPU')} will change MIG mode at the next reset",
+            seen=listed(
+                f"GPU {gpu['index']} is {_mode(gpu['mig_current'])}, "
+                f"pending {_mode(gpu['mig_pending'])}"
+                for gpu in waiting
+            ),
+            expected="the pending mode is the current one",
+            cause="the mode was changed while something used the GPU, which an Ampere GPU puts off",
+            remedy=f"Stop what uses the GPU, then: nvidia-smi --gpu-reset -i "
+            f"{','.join(str(gpu['index']) for gpu in waiting)}  # or: {REBOOT}",
+        )
+    divided = [gpu for gpu in gpus if gpu["mig_current"]]
+    devices = sum(len(gpu.get("mig_devices") or ()) for gpu in divided)
+    if not divided:
+        return passed(f"off on {counted(len(gpus), 'GPU')}")
+    return passed(f"on for {counted(len(divided), 'GPU')}: {counted(devices, 'MIG device')}")
+
+
+def _mode(is_on: bool | None) -> str:
+    return "unknown" if is_on is None else "on" if is_on else "off"
+
+
+@check("gpu.fabric", "The GPUs have joined their NVSwitches", needs=("nvml", "pci", "driver"))
+def fabric(facts: Facts) -> Finding:
+    """On an NVSwitch board CUDA does not start on a GPU that is not in the fabric (error 802)."""
+    told = [(gpu["index"], gpu.get("fabric")) for gpu in facts.nvml["gpus"]]
+    joined = [(index, found) for index, found in told if found]
+    switches = _switches(facts)
+    if not joined:
+        if switches and (words := nvml_words(facts.nvml)):
+            return undetermined(
+                "the state of the fabric could not be read",
+                seen=f"NVML: {words}",
+                expected="state completed on every GPU",
+                cause="NVML does not answer",
+                remedy=_LOOK_AT_FABRIC,
+            )
+        return not_applicable(
+            "these GPUs' driver does not tell of the fabric" if switches else "there is no NVSwitch"
+        )
+    bad = [
+        f"GPU {index}: {_STATES.get(found['state'], found['state'])}"
+        + (f", status {found['status']}" if found["status"] else "")
+        for index, found in joined
+        if found["state"] != COMPLETED or found["status"]
+    ]
+    if not bad:
+        return passed(f"completed on {counted(len(joined), 'GPU')}")
+    active = _unit_is_active(facts)
+    return failed(
+        f"{counted(len(bad), 'GPU')} not in the fabric: CUDA cannot start there",
+        seen=listed(bad),
+        expected="state completed, status success",
+        cause="the fabric manager runs, and could not set the switches up"
+        if active
+        else f"{UNIT} does not run",
+        remedy=_LOOK_AT_FABRIC if active else f"systemctl enable --now {UNIT}",
+    )
+
+
+def _switches(facts: Facts) -> int:
+    return sum(is_nvswitch(device["class_code"]) for device in facts.pci["devices"])
+
+
+def _unit_is_active(facts: Facts) -> bool:
+    return any(
+        unit["name"] == UNIT and unit["active_state"] == "active" for unit in facts.driver["units"]
+    )
+
+
+@check(
+    "driver.fabric_manager",
+    "The fabric manager runs, at exactly the driver's version",
+    needs=("driver", "pci"),
+)
+def fabric_manager(facts: Facts) -> Finding:
+    """NVSwitches do nothing until it has set them up, and it refuses any other driver version."""
+    switches = _switches(facts)
+    if not switches:
+        return not_applicable("there is no NVSwitch")
+    driver = facts.driver["loaded_version"] or facts.driver["on_disk_version"]
+    package = next(
+        (p for p in facts.driver["packages"] if p["name"].startswith(FABRIC_MANAGER)), None
+    )
+    if package is None or driver is None:
+        return failed(
+            "the fabric manager is not installed" if package is None else "there is no driver",
+            seen=f"{counted(switches, 'NVSwitch chip')}, no package {FABRIC_MANAGER}"
+            if package is None
+            else "no version of the driver",
+            expected=f"{FABRIC_MANAGER} at the driver's version",
+            cause="the board needs it, and the driver does not bring it",
+            remedy=f"apt-get install {FABRIC_MANAGER}={driver or '<driver version>'}-*",
+        )
+    if not same(driver, package["version"]):
+        return failed(
+            "the fabric manager is of another version than the driver",
+            seen=f"{package['name']} {package['version']}, driver {driver}",
+            expected=f"{FABRIC_MANAGER} {driver}",
+            cause="one of the two was upgraded without the other",
+            remedy=f"apt-get install {FABRIC_MANAGER}={driver}-*  # then: systemctl restart {UNIT}",
+        )
+    if not _unit_is_active(facts):
+        return failed(
+            "the fabric manager does not run",
+            seen=f"{UNIT} is not active",
+            expected=f"{UNIT} active",
+            cause="it is not enabled, or it failed",
+            remedy=f"systemctl enable --now {UNIT}; {_LOOK_AT_FABRIC}",
+        )
+    return passed(f"{package['version']}, for {counted(switches, 'NVSwitch chip')}")
