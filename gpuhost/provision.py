@@ -86,7 +86,9 @@ def provision(
             hosts = targets.only(batch)
             # A password that was typed is there to be stored.
             typed = (LOGIN_ROLE,) if passwords else ()
-            roles = {name: (*planned.plans[name].roles, *typed) for name in batch}
+            roles = {
+                name: tuple(dict.fromkeys((*planned.plans[name].roles, *typed))) for name in batch
+            }
             working = targets.only([name for name in batch if roles[name]])
             failures = apply(working, roles, settings, ui, variables) if working.hosts else {}
             proven = prove(hosts.without(failures), settings, ui, run)
