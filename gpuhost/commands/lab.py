@@ -30,7 +30,16 @@ def lab() -> None:
     show_default=True,
     help="Operating system of the host.",
 )
-def lab_up(names: tuple[str, ...], gpus: int, model: str, release: str) -> ExitCode:
+@click.option(
+    "--history",
+    "past",
+    multiple=True,
+    metavar="NAME",
+    help="What its past left on the host, several allowed; see `lab histories`.",
+)
+def lab_up(
+    names: tuple[str, ...], gpus: int, model: str, release: str, past: tuple[str, ...]
+) -> ExitCode:
     """Start rehearsal hosts (by default lab-01) and write inventories/lab."""
     from gpuhost import lab as room
     from gpuhost.settings import find_project
@@ -44,6 +53,7 @@ def lab_up(names: tuple[str, ...], gpus: int, model: str, release: str) -> ExitC
         release=release,
         project=find_project(Path.cwd()),
         progress=choose().say,
+        past=past,
     )
     click.echo(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} up. Next:")
     click.echo(f"  gpuhost provision {' '.join(names)}")
@@ -75,6 +85,16 @@ def lab_models() -> ExitCode:
 
     for name in models.names():
         click.echo(f"{name:<8} {models.find(name).name}")
+    return ExitCode.OK
+
+
+@lab.command("histories")
+def lab_histories() -> ExitCode:
+    """List the pasts that a rehearsal host can be given."""
+    from gpuhost.lab import histories
+
+    for history in histories.HISTORIES.values():
+        click.echo(f"{history.name:<20} {history.about}")
     return ExitCode.OK
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from gpuhost.errors import LabError, UsageError
 from gpuhost.lab import (
     base,
+    histories,
     host,
     inventory_file,
     keyed,
@@ -58,11 +59,13 @@ def up(
     release: str,
     project: Path,
     progress: Progress,
+    past: Sequence[str] = (),
 ) -> tuple[HostRecord, ...]:
     """Have lab hosts of these names run, each with so many simulated GPUs of a model.
 
-    ``release`` is debian12 or debian13. A host that runs already is left as it
-    is, one that is off is booted again. The hosts' inventory is written to
+    ``release`` is debian12 or debian13; ``past`` names the histories of new hosts.
+    A host that runs already is left as it is, one that is off is booted again. The
+    hosts' inventory is written to
     ``project/inventories/lab``. The first run on a machine builds the base
     system, the package mirror and the images: minutes; later runs take
     seconds.
@@ -71,7 +74,7 @@ def up(
     come up, and UsageError for names, models or releases that cannot be.
     """
     where = settings.load()
-    wanted = _wanted(names, gpus, model, release)
+    wanted = _wanted(names, gpus, model, release, past)
     requirements.check_requirements()
     with keyed.locked(where.state, LOCK):
         store = Store(where.state)
@@ -82,8 +85,21 @@ def up(
         register(where, store, project.absolute() / inventory_file.FOLDER)
         for record in started:
             host.await_login(where.state, record)
+            _live(where, store, record, ground.mirror, progress)
             progress(f"{record.name} is up at {record.address}")
     return tuple(started)
+
+
+def _live(
+    where: LabSettings, store: Store, record: HostRecord, packages: Mirror, progress: Progress
+) -> None:
+    """Give a running host what is left of its past, and keep on record how far that came."""
+    for name in (name for name in record.histories if name not in record.lived):
+        history = histories.HISTORIES[name]
+        progress(f"{record.name} gets a past: {history.about}")
+        history.live(histories.Past(record, where, packages))
+        record = replace(record, lived=(*record.lived, name))
+        store.keep_host(record)
 
 
 @dataclass(frozen=True)
@@ -92,10 +108,14 @@ class _Wanted:
     gpus: int
     model: str
     release: str
+    histories: tuple[str, ...]
 
 
-def _wanted(names: Sequence[str], gpus: int, model: str, release: str) -> _Wanted:
+def _wanted(
+    names: Sequence[str], gpus: int, model: str, release: str, past: Sequence[str]
+) -> _Wanted:
     """What is wanted, the model under its key, after everything in it was found to exist."""
+    lived = histories.check(past)
     base.suite_of(release)
     found = gpu_models.find(model).key
     for name in names:
@@ -105,7 +125,7 @@ def _wanted(names: Sequence[str], gpus: int, model: str, release: str) -> _Wante
                 "Use lower-case letters, digits and hyphens, e.g. lab-01.",
             )
         gpu_inventory.plan(host=name, gpus=gpus, model=found)
-    return _Wanted(tuple(dict.fromkeys(names)), gpus, found, release)
+    return _Wanted(tuple(dict.fromkeys(names)), gpus, found, release, lived)
 
 
 def _records(where: LabSettings, store: Store, wanted: _Wanted) -> list[HostRecord]:
@@ -121,6 +141,7 @@ def _records(where: LabSettings, store: Store, wanted: _Wanted) -> list[HostReco
             release=wanted.release,
             gpus=wanted.gpus,
             model=wanted.model,
+            histories=wanted.histories,
         )
         _refuse_change(record, wanted)
         taken.add(record.address)
@@ -134,6 +155,11 @@ def _refuse_change(record: HostRecord, wanted: _Wanted) -> None:
         raise LabError(
             f"{record.name} exists with {record.gpus} × {record.model} on {record.release}, not "
             f"with {wanted.gpus} × {wanted.model} on {wanted.release}.",
+            f"Remove it first: gpuhost lab down {record.name}",
+        )
+    if wanted.histories and record.histories != wanted.histories:
+        raise LabError(
+            f"{record.name} exists with another past: {', '.join(record.histories) or 'none'}.",
             f"Remove it first: gpuhost lab down {record.name}",
         )
 

@@ -33,7 +33,14 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")
 
 
 def describe(
-    settings: LabSettings, name: str, address: str, *, release: str, gpus: int, model: str
+    settings: LabSettings,
+    name: str,
+    address: str,
+    *,
+    release: str,
+    gpus: int,
+    model: str,
+    histories: tuple[str, ...] = (),
 ) -> HostRecord:
     """The record of a host that is to be made: everything that it will hold is in it."""
     return HostRecord(
@@ -46,6 +53,7 @@ def describe(
         base="",
         folder=str(settings.state / "hosts" / name),
         group=str(Path(settings.bridge) / name),
+        histories=histories,
     )
 
 

@@ -57,7 +57,8 @@ class HostRecord:
     ``base`` is the read-only root file system that the host's own lies over,
     ``group`` its control group, ``machine`` its name among nspawn machines.
     ``variables`` are the Ansible variables that follow from its release.
-    ``complete`` says that its root file system was furnished to the end.
+    ``complete`` says that its root file system was furnished to the end,
+    ``histories`` are those that it is to have, ``lived`` those that it has.
     """
 
     name: str
@@ -71,6 +72,8 @@ class HostRecord:
     group: str
     variables: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = False
+    histories: tuple[str, ...] = ()
+    lived: tuple[str, ...] = ()
     holdings: Holdings = field(default_factory=Holdings)
 
     def part(self, name: str) -> Path:
@@ -145,7 +148,8 @@ class Store:
 
 def _read_host(path: Path) -> HostRecord:
     fields = json.loads(path.read_text())
-    return HostRecord(**{**fields, "holdings": Holdings.read(fields["holdings"])})
+    tuples = {name: tuple(fields.get(name, ())) for name in ("histories", "lived")}
+    return HostRecord(**{**fields, **tuples, "holdings": Holdings.read(fields["holdings"])})
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from collections.abc import Mapping
+from typing import Any
 
+from ansible.module_utils import package_state
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.daemon_config import InvalidConfigError, parse
-from ansible.module_utils.driver_state import free_mib, read, run
-from ansible.module_utils.files import read_text
-from ansible.module_utils.host_checks import Wanted, on_disk_is_wanted, reasons
+from ansible.module_utils.host_checks import Wanted, message, on_disk_is_wanted, reasons
+from ansible.module_utils.host_state import read
 
 DOCUMENTATION = r"""
 module: preflight
@@ -38,6 +38,32 @@ options:
     description: Free space that is needed, in MiB, by path.
     type: dict
     default: {}
+  users:
+    description: Users that are to run containers.
+    type: list
+    elements: str
+    default: []
+  create_users:
+    description: Whether users that do not exist are created.
+    type: bool
+    default: false
+  replace_foreign:
+    description: Whether a driver that did not come from NVIDIA's repository is removed.
+    type: bool
+    default: false
+  remove_podman:
+    description: Whether podman may go with the packages that conflict with Docker's.
+    type: bool
+    default: false
+  override:
+    description: Names of reasons to go on in spite of.
+    type: list
+    elements: str
+    default: []
+  lock_timeout:
+    description: Seconds to wait for another program to end its work with packages.
+    type: int
+    default: 300
 author: gpuhost
 """
 
@@ -50,80 +76,67 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reasons:
-  description: What is in the way, each with what to do; empty if the host can be provisioned.
+  description: What is in the way, each with its name, what was found, why that stops, the remedy
+    and the variable that overrides it; empty if the host can be provisioned.
   returned: always
   type: list
-  elements: str
+  elements: dict
 ansible_facts:
   description: C(nvidia_driver_state), what was read, with the kernel modules to install.
   returned: when nothing is in the way
   type: dict
 """
 
-DAEMON_JSON = "/etc/docker/daemon.json"
+LOCK_POLL_S = 2.0
+
+OPTIONS = {
+    "supported": {"type": "dict", "required": True},
+    "branch": {"type": "str", "required": True},
+    "version": {"type": "str", "default": ""},
+    "modules": {
+        "type": "str",
+        "choices": ["auto", "open", "proprietary"],
+        "default": "auto",
+    },
+    "free_mib": {"type": "dict", "default": {}},
+    "users": {"type": "list", "elements": "str", "default": []},
+    "create_users": {"type": "bool", "default": False},
+    "replace_foreign": {"type": "bool", "default": False},
+    "remove_podman": {"type": "bool", "default": False},
+    "override": {"type": "list", "elements": "str", "default": []},
+    "lock_timeout": {"type": "int", "default": 300},
+}
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "supported": {"type": "dict", "required": True},
-            "branch": {"type": "str", "required": True},
-            "version": {"type": "str", "default": ""},
-            "modules": {
-                "type": "str",
-                "choices": ["auto", "open", "proprietary"],
-                "default": "auto",
-            },
-            "free_mib": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
-    wanted = Wanted(**module.params)
-    state = read()
-    state["headers_installable"] = headers_are_installable(state["kernel"])
-    state["free_mib"] = {path: free_mib(path) for path in wanted.free_mib}
-    state["daemon_json_error"] = daemon_json_error(DAEMON_JSON)
+    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
+    parameters = dict(module.params)
+    patience = parameters.pop("lock_timeout")
+    wanted = Wanted(**parameters)
+    state = read(list(wanted.free_mib), wanted.users)
     flavour, found = reasons(state, wanted)
+    if [reason.name for reason in found] == ["apt-locked"]:
+        # Everything else is well: an upgrade that is under way is worth waiting for.
+        lock = awaited_lock(patience)
+        state = {**read(list(wanted.free_mib), wanted.users), "package_lock": lock}
+        flavour, found = reasons(state, wanted)
     if found:
-        module.fail_json(
-            msg="\n".join(["This host cannot be provisioned as it is:", *bulleted(found)]),
-            reasons=found,
-        )
+        module.fail_json(msg=message(found), reasons=[vars(reason) for reason in found])
     state["modules"] = flavour
     state["on_disk_is_wanted"] = on_disk_is_wanted(state, wanted, flavour)
     module.exit_json(changed=False, reasons=[], ansible_facts={"nvidia_driver_state": state})
 
 
-def bulleted(lines: Sequence[str]) -> list[str]:
-    """``lines`` as a list that people read."""
-    return [f"- {line}" for line in lines]
-
-
-def headers_are_installable(kernel: str) -> bool | None:
-    """Whether apt's lists have the headers of ``kernel``.
-
-    ``None`` if they cannot tell: there are none yet, or the kernel did not come
-    from a package.
-    """
-    if not any(Path("/var/lib/apt/lists").glob("*_Packages*")):
-        return None
-    status, image = run("dpkg-query", "-W", "-f", "${db:Status-Status}", f"linux-image-{kernel}")
-    if status != 0 or image != "installed":
-        return None
-    status, policy = run("apt-cache", "policy", f"linux-headers-{kernel}")
-    return status == 0 and "Candidate: " in policy and "Candidate: (none)" not in policy
-
-
-def daemon_json_error(path: str) -> str | None:
-    """What is wrong with the daemon.json at ``path``; ``None`` if nothing is."""
-    try:
-        parse(read_text(path) or "")
-    except InvalidConfigError as error:
-        return str(error)
-    except (OSError, UnicodeDecodeError) as error:
-        return f"it cannot be read: {error}"
-    return None
+def awaited_lock(patience_s: float) -> Mapping[str, Any] | None:
+    """Who holds the packages' lock after ``patience_s``; ``None`` as soon as nobody does."""
+    give_up = time.monotonic() + patience_s
+    while True:
+        lock = package_state.lock()
+        left = give_up - time.monotonic()
+        if lock is None or left <= 0:
+            return lock and {**lock, "waited_s": patience_s}
+        time.sleep(min(LOCK_POLL_S, left))
 
 
 if __name__ == "__main__":

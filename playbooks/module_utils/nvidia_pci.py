@@ -104,16 +104,28 @@ class Gpu:
         return f"{self.address} ({self.generation.name}, 10de:{self.device:04x})"
 
 
-def choose_modules(gpus: Sequence[Gpu], branch: int, wanted: str) -> tuple[str | None, list[str]]:
+@dataclass(frozen=True)
+class Problem:
+    """Why GPUs and a driver do not go together, and what would."""
+
+    found: str
+    why: str
+    remedy: str
+
+
+def choose_modules(
+    gpus: Sequence[Gpu], branch: int, wanted: str
+) -> tuple[str | None, list[Problem]]:
     """The flavour of kernel modules for ``gpus``, and what stands against it.
 
     ``wanted`` is ``auto``, ``open`` or ``proprietary``. Returns the flavour
-    (``None`` if there is none) and a list of problems, each with what to do.
+    (``None`` if there is none) and the problems.
     """
     problems = [
-        (
-            f"No driver of branch {branch} drives the GPU at {gpu}: "
-            f"set nvidia_driver_branch to {gpu.generation.branches}."
+        Problem(
+            f"there is a GPU at {gpu}",
+            f"no driver of branch {branch} drives it",
+            f"set nvidia_driver_branch to {gpu.generation.branches}",
         )
         for gpu in gpus
         if not gpu.generation.modules(branch)
@@ -124,18 +136,20 @@ def choose_modules(gpus: Sequence[Gpu], branch: int, wanted: str) -> tuple[str |
     for gpu in gpus:
         common &= gpu.generation.modules(branch)
     if not common:
-        problem = (
-            f"No one kind of kernel modules of branch {branch} drives all of {_listed(gpus)}: "
-            "move the GPUs to different hosts or choose a branch that drives them all."
+        problem = Problem(
+            f"the GPUs are {_listed(gpus)}",
+            f"no one kind of kernel modules of branch {branch} drives them all",
+            "move the GPUs to different hosts or choose a branch that drives them all",
         )
         return None, [problem]
     if wanted == "auto":
         return (OPEN if OPEN in common else PROPRIETARY), []
     if wanted not in common:
         refusing = [gpu for gpu in gpus if wanted not in gpu.generation.modules(branch)]
-        problem = (
-            f"The {wanted} kernel modules of branch {branch} do not drive {_listed(refusing)}: "
-            f"set nvidia_driver_modules to auto or {common.pop()}."
+        problem = Problem(
+            f"nvidia_driver_modules is {wanted}",
+            f"the {wanted} kernel modules of branch {branch} do not drive {_listed(refusing)}",
+            f"set nvidia_driver_modules to auto or {common.pop()}",
         )
         return None, [problem]
     return wanted, []

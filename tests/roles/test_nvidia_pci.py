@@ -125,7 +125,7 @@ def test_what_cannot_work_is_refused_with_a_way_out(
     modules, problems = pci.choose_modules([gpu(device) for device in devices], branch, wanted)
     assert modules is None
     assert len(problems) == 1
-    assert words in problems[0]
+    assert words in problems[0].remedy
 
 
 def test_a_volta_beside_an_ampere_gets_what_drives_both() -> None:

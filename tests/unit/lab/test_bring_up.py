@@ -89,7 +89,7 @@ def test_an_unknown_gpu_model_is_refused() -> None:
 
 
 def test_a_model_is_the_same_one_however_it_is_written(where: LabSettings) -> None:
-    wanted = bring_up._wanted(["lab-01"], 4, "a100", "debian12")
+    wanted = bring_up._wanted(["lab-01"], 4, "a100", "debian12", ())
     assert wanted.model == make_record(where).model
 
 

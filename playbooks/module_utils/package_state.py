@@ -1,0 +1,209 @@
+"""What a host has of package managers, and what in them stands in the way; changes nothing."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .driver_state import read_text, run
+from .files import AnyPath
+
+LOCKS = ("var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock", "var/lib/apt/lists/lock")
+FLOCK = "hhqqi4x"  # struct flock where files have 64 bits
+SOURCE_LISTS = ("etc/apt/sources.list", "etc/apt/sources.list.d")
+
+# Files of sources that the roles write anew or remove, so that their keys do not matter.
+REPLACED_SOURCES = re.compile(
+    r"(docker|nvidia-cuda|nvidia-container-toolkit|libnvidia-container|nvidia-container-runtime"
+    r"|nvidia-docker|cuda(-[a-z]+\d+-\w+)?)\.(list|sources)"
+)
+# As the roles docker_ce and nvidia_docker_legacy have them.
+CONFLICTING = (
+    "docker.io",
+    "docker-buildx",
+    "docker-cli",
+    "docker-compose",
+    "docker-compose-v2",
+    "docker-doc",
+    "podman-docker",
+    "containerd",
+    "runc",
+)
+LEGACY = ("nvidia-docker", "nvidia-docker2", "nvidia-container-runtime")
+
+DISTRIBUTION = re.compile(r"@[\w.-]*(debian\.(org|net)|ubuntu\.com|canonical\.com)", re.IGNORECASE)
+# What only a driver has; and everything that is built from it and goes with it.
+DRIVER = re.compile(
+    r"nvidia-(driver|kernel|open-kernel|dkms|alternative|headless|utils|smi|kernel-common|current"
+    r"|firmware|persistenced|vdpau|legacy-check)\b|libnvidia-|libcuda1$|firmware-nvidia-"
+    r"|linux-(modules|objects|signatures)-nvidia-|xserver-xorg-video-nvidia|libgl\w*-nvidia|libegl-nvidia"
+)
+NOT_THE_DRIVER = re.compile(r"container|nvidia-docker|nvidia-cuda-toolkit")
+RPM_DRIVER = re.compile(r"akmod-nvidia|xorg-x11-drv-nvidia")
+UNINSTALLERS = ("/usr/bin/nvidia-uninstall", "/usr/bin/nvidia-installer")
+
+
+def lock(root: AnyPath = "/") -> dict[str, Any] | None:
+    """Who holds one of apt's locks: ``path``, ``pid`` and ``process``; ``None`` if nobody does."""
+    for name in LOCKS:
+        pid = holder(Path(root, name))
+        if pid:
+            process = read_text(Path(root, "proc", str(pid), "comm")) or "?"
+            return {
+                "path": f"/{name}",
+                "pid": pid,
+                "process": f"{process}, pid {pid}",
+                "waited_s": 0,
+            }
+    return None
+
+
+def holder(path: Path) -> int | None:
+    """The process that has a file locked as apt locks it; ``None`` if it is free."""
+    try:
+        with path.open("r+b") as stream:
+            asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(stream, fcntl.F_GETLK, asked))
+    except OSError as error:
+        # Neither a host without apt nor a reader that is not root can tell.
+        if error.errno not in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return None
+    return pid if kind != fcntl.F_UNLCK else None
+
+
+def broken_packages() -> list[str]:
+    """What apt says of installed packages whose dependencies are not met."""
+    if shutil.which("apt-get") is None:
+        return []
+    status, words = run("apt-get", "--simulate", "check")
+    if status == 0:
+        return []
+    lines = [line.strip() for line in words.splitlines()]
+    return [line for line in lines if " : " in line]
+
+
+def removed_with_conflicts() -> list[str]:
+    """Packages that would go with those that conflict with Docker's, because they need them."""
+    if shutil.which("apt-get") is None:
+        return []
+    installed = [name for name, _, _ in _packages() if name in CONFLICTING]
+    if not installed:
+        return []
+    _, words = run(
+        "apt-get", "--simulate", "--option", "APT::Get::Fix-Broken=true", "remove", *installed
+    )
+    removed = re.findall(r"^Remv (\S+)", words, re.MULTILINE)
+    return sorted(name for name in removed if name not in (*CONFLICTING, *LEGACY))
+
+
+def distribution_driver() -> list[str]:
+    """The installed packages of a driver that the distribution made, not NVIDIA."""
+    if shutil.which("dpkg-query") is None:
+        _, names = run("rpm", "-qa", "--qf", "%{NAME}\n")
+        return sorted(name for name in names.splitlines() if RPM_DRIVER.match(name))
+    return sorted(
+        name
+        for name, _, maintainer in _packages()
+        if DRIVER.match(name)
+        and not NOT_THE_DRIVER.search(name)
+        and DISTRIBUTION.search(maintainer)
+    )
+
+
+def _packages() -> list[tuple[str, str, str]]:
+    """Name, version and maintainer of every installed package."""
+    fields = "${db:Status-Status}\t${Package}\t${Version}\t${Maintainer}\n"
+    _, listed = run("dpkg-query", "-W", "-f", fields)
+    rows = [line.split("\t") for line in listed.splitlines()]
+    return [
+        (row[1], row[2], row[3]) for row in rows if row[0] not in ("not-installed", "config-files")
+    ]
+
+
+def runfile_driver(root: AnyPath = "/") -> str | None:
+    """The uninstaller that NVIDIA's .run installer left; ``None`` if there is none."""
+    for program in UNINSTALLERS:
+        if Path(root, program[1:]).exists() and not _has_owner(program):
+            return program
+    return None
+
+
+def _has_owner(path: str) -> bool:
+    if shutil.which("dpkg-query"):
+        return run("dpkg-query", "--search", path)[0] == 0
+    return run("rpm", "-qf", path)[0] == 0
+
+
+def docker_snap(root: AnyPath = "/") -> str | None:
+    """The file of a snap of Docker; ``None`` if there is none."""
+    found = sorted(Path(root, "var/lib/snapd/snaps").glob("docker_*.snap"))
+    return f"/{found[-1].relative_to(root)}" if found else None
+
+
+def expired_sources(root: AnyPath = "/") -> list[dict[str, Any]]:
+    """Sources of apt's that are signed with a key that has expired: ``file`` and ``key``.
+
+    ``replaced`` says that the file is one that the roles write anew or remove.
+    """
+    if shutil.which("gpg") is None:
+        return []
+    expired: dict[str, bool] = {}
+    found = []
+    for path in source_files(root):
+        for key in signed_by(read_text(path) or ""):
+            if key not in expired:
+                expired[key] = all_keys_have_expired(Path(root, key.lstrip("/")))
+            if expired[key]:
+                found.append(
+                    {
+                        "file": f"/{path.relative_to(root)}",
+                        "key": key,
+                        "replaced": bool(REPLACED_SOURCES.fullmatch(path.name)),
+                    }
+                )
+    return found
+
+
+def source_files(root: AnyPath) -> Iterator[Path]:
+    """The files that list apt's sources."""
+    single, folder = (Path(root, name) for name in SOURCE_LISTS)
+    if single.is_file():
+        yield single
+    yield from sorted(p for p in folder.glob("*") if p.suffix in (".list", ".sources"))
+
+
+def signed_by(text: str) -> list[str]:
+    """The key files that the enabled sources in a list, of either format, name; each once."""
+    names: list[str] = []
+    for stanza in re.split(r"\n\s*\n", text):
+        if re.search(r"^Enabled:\s*(no|false|0|off)\s*$", stanza, re.IGNORECASE | re.MULTILINE):
+            continue
+        names += re.findall(r"^Signed-By:\s*(/\S+)", stanza, re.IGNORECASE | re.MULTILINE)
+        for options in re.findall(r"^\s*deb(?:-src)?\s+\[([^]]*)\]", stanza, re.MULTILINE):
+            names += re.findall(r"signed-by=(/[^\s,\]]+)", options)
+    return list(dict.fromkeys(names))
+
+
+def all_keys_have_expired(path: Path) -> bool:
+    """Whether a file holds keys, and none that apt would still take."""
+    _, listed = run("gpg", "--batch", "--with-colons", "--show-keys", str(path))
+    validities = [line.split(":")[1] for line in listed.splitlines() if line.startswith("pub:")]
+    return validities != [] and all(validity in ("e", "r") for validity in validities)
+
+
+def read_only(paths: Sequence[str], root: AnyPath = "/") -> list[str]:
+    """Those of ``paths`` that lie on a file system that is mounted read-only."""
+    found = []
+    for path in paths:
+        place = Path(root, path.lstrip("/"))
+        if place.exists() and os.statvfs(place).f_flag & os.ST_RDONLY:
+            found.append(path)
+    return found
