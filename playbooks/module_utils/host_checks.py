@@ -36,8 +36,12 @@ class Reason:
     @property
     def lines(self) -> list[str]:
         """The reason as people read it."""
-        said = [f"{self.name}: {self.found}", f"  why     {self.why}", f"  remedy  {self.remedy}"]
-        return said + ([f"  or set  {self.override}"] if self.override else [])
+        said = [
+            f"- {self.name}: {self.found}",
+            f"    why     {self.why}",
+            f"    remedy  {self.remedy}",
+        ]
+        return said + ([f"    or set  {self.override}"] if self.override else [])
 
 
 def message(found: Sequence[Reason]) -> str:

@@ -48,7 +48,9 @@ def docker_io(past: Past) -> None:
 def _containers(past: Past) -> None:
     past.run("docker", "pull", "--quiet", IMAGE)
     plain = ("--env", "NVIDIA_VISIBLE_DEVICES=void", "--volume", f"{VOLUME}:/data", IMAGE)
-    past.run("docker", "run", "--detach", "--restart=always", "--name", WEB, *plain, "sleep", "inf")
+    # As first process of a container, sleep is deaf to SIGTERM.
+    always = ("--detach", "--restart=always", "--stop-signal=KILL", "--name", WEB)
+    past.run("docker", "run", *always, *plain, "sleep", "inf")
     past.run(
         "docker", "run", "--name", BATCH, *plain, "sh", "-c", f"echo {TREASURE} >/data/treasure"
     )
