@@ -184,7 +184,7 @@ def unwrapped(words: str) -> str:
     """The words without what Ansible puts before them, and without ssh's standing phrases."""
     for wrapper in WRAPPERS:
         words = re.sub(wrapper, "", words)
-    lines = [line.rstrip() for line in words.strip().splitlines()]
+    lines = [line.strip() for line in words.splitlines()]
     return "\n".join(line for line in lines if line and not re.search(STANDING_PHRASES, line))
 
 

@@ -2,8 +2,8 @@
 
 Each check takes the state that :mod:`driver_state` reads and what is wanted,
 and yields reasons. The role preflight judges by it on the host before anything
-is touched, and ``gpuhost plan`` on the controller: both have this very file,
-which is why it imports its neighbours by relative names and nothing else.
+is touched. It imports its neighbours by relative names and nothing else, so that
+the controller could judge by this very file too.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Reason:
         """The reason as people read it."""
         said = [
             f"- {self.name}: {self.found}",
-            f"    why     {self.why}",
-            f"    remedy  {self.remedy}",
+            f"· why: {self.why}",
+            f"· remedy: {self.remedy}",
         ]
-        return said + ([f"    or set  {self.override}"] if self.override else [])
+        return said + ([f"· or set: {self.override}"] if self.override else [])
 
 
 def message(found: Sequence[Reason]) -> str:

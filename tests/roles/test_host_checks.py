@@ -31,6 +31,16 @@ def state(**changes: Any) -> dict[str, Any]:
         "os": {"id": "debian", "version_id": "13", "pretty_name": "Debian GNU/Linux 13"},
         "free_mib": {"/usr": 9000},
         "daemon_json_error": None,
+        "read_only": [],
+        "gpg_missing": False,
+        "package_lock": None,
+        "packages_broken": [],
+        "removed_with_conflicts": [],
+        "distribution_driver": [],
+        "runfile_driver": None,
+        "docker_snap": None,
+        "expired_sources": [],
+        "known_users": ["alice"],
         **changes,
     }
 
@@ -63,6 +73,7 @@ def test_operating_systems_are_told_by_id_and_version(
     assert (reasons == []) is supported
 
 
+LOCK = {"process": "unattended-upgr, pid 9", "pid": 9, "path": "/lock", "waited_s": 0}
 DRIVER = {
     "loaded_version": "550.163.01",
     "loaded_modules": "open",
@@ -83,7 +94,23 @@ DRIVER = {
         ({"headers_installable": False, "headers_present": True}, None),
         ({"headers_installable": None}, None),
         ({"free_mib": {"/usr": 100}}, "/usr has 100 MiB free and 2048 MiB are needed"),
-        ({"daemon_json_error": "it is not valid JSON: line 1"}, "because it is not valid JSON"),
+        ({"read_only": ["/usr"]}, "remount,rw /usr"),
+        ({"gpg_missing": True}, "install gnupg"),
+        ({"packages_broken": ["a : Depends: b"]}, "apt-get --fix-broken install"),
+        ({"package_lock": LOCK}, "locked by unattended-upgr, pid 9"),
+        ({"removed_with_conflicts": ["podman"]}, "docker_ce_remove_podman: true"),
+        (
+            {"removed_with_conflicts": ["buildah", "podman"]},
+            "preflight_override: [needed-packages]",
+        ),
+        ({"distribution_driver": ["nvidia-smi"]}, "nvidia_driver_replace_foreign: true"),
+        ({"runfile_driver": "/usr/bin/nvidia-uninstall"}, "nvidia-uninstall --silent"),
+        ({"docker_snap": "/var/lib/snapd/snaps/docker_1.snap"}, "snap remove docker"),
+        ({"expired_sources": [{"file": "/f.list", "key": "/k.asc"}]}, "remove /f.list"),
+        (
+            {"daemon_json_error": "it is not valid JSON: line 1"},
+            "cannot be merged into: it is not valid JSON",
+        ),
         ({**DRIVER, "gpu_users": ["900 python3"]}, "in use by 900 python3"),
         ({**DRIVER, "gpu_users": []}, None),
     ],
@@ -94,7 +121,7 @@ def test_each_reason_is_found_with_what_to_do(changes: dict[str, Any], words: st
         assert reasons == []
     else:
         assert len(reasons) == 1
-        assert words in reasons[0]
+        assert words in checks.message(reasons)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +138,7 @@ def test_declarations_that_cannot_work_are_found(
     changes: dict[str, Any], words: str | None
 ) -> None:
     _, reasons = checks.reasons(state(), wanted(**changes))
-    assert [words in reason for reason in reasons] == ([] if words is None else [True])
+    assert [words in checks.message([reason]) for reason in reasons] == [True] * bool(words)
 
 
 def test_all_reasons_are_given_at_once() -> None:
@@ -141,4 +168,31 @@ def test_busy_gpus_stand_only_against_replacing_the_driver(
 def test_busy_gpus_stand_against_loading_what_was_installed_meanwhile() -> None:
     upgraded = {**DRIVER, "on_disk_version": "550.200.01"}
     _, reasons = checks.reasons(state(**upgraded, gpu_users=["9 x"]), wanted(branch="550"))
+    assert len(reasons) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "override"),
+    [
+        ({"secure_boot": True, "signing_key_enrolled": False}, {"override": ["secure-boot"]}),
+        ({"headers_installable": False}, {"override": ["no-headers"]}),
+        ({**DRIVER, "gpu_users": ["9 x"]}, {"override": ["busy-gpus"]}),
+        ({"removed_with_conflicts": ["buildah"]}, {"override": ["needed-packages"]}),
+        ({"removed_with_conflicts": ["podman"]}, {"remove_podman": True}),
+        ({"runfile_driver": "/usr/bin/nvidia-uninstall"}, {"replace_foreign": True}),
+        ({"distribution_driver": ["nvidia-smi"]}, {"replace_foreign": True}),
+        ({"known_users": []}, {"users": ["bob"], "create_users": True}),
+    ],
+)
+def test_what_is_overridden_on_purpose_no_longer_stops(
+    changes: dict[str, Any], override: dict[str, Any]
+) -> None:
+    usual = {**override, "override": [], "remove_podman": False, "replace_foreign": False}
+    _, stopped = checks.reasons(state(**changes), wanted(**{**usual, "create_users": False}))
+    assert len(stopped) == 1
+    assert checks.reasons(state(**changes), wanted(**override))[1] == []
+
+
+def test_what_cannot_work_cannot_be_overridden() -> None:
+    _, reasons = checks.reasons(state(gpus=[]), wanted(override=["no-gpu"]))
     assert len(reasons) == 1

@@ -62,7 +62,9 @@ def old_driver(past: Past) -> None:
         f"deb [signed-by={keyring}] {url}/ /\n",
     )
     pin = "/etc/apt/preferences.d/old-driver"
-    past.write(pin, f"Package: *nvidia* libcuda*\nPin: version {OLD.package_version}\nPin-Priority: 1001\n")
+    past.write(
+        pin, f"Package: *nvidia* libcuda*\nPin: version {OLD.package_version}\nPin-Priority: 1001\n"
+    )
     past.write("/etc/modprobe.d/blacklist-nouveau.conf", _BLACKLIST)
     past.install(
         f"linux-headers-{os.uname().release}", "nvidia-driver-cuda", "nvidia-kernel-open-dkms"
