@@ -18,7 +18,7 @@ module: repo_key
 short_description: Install a repository's signing key, checked by its fingerprint
 description:
   - Downloads an OpenPGP public key, armoured or binary, and installs it only if every primary key
-    in it has the expected fingerprint.
+    in it has the expected fingerprint and has not expired.
   - Does not use the network when the file on disk is that key already.
   - The key is written in binary form to a file named C(.gpg), armoured to any other.
 options:
@@ -82,8 +82,13 @@ def primary_fingerprints(listing: str) -> list[str]:
     return found
 
 
+def has_expired(listing: str) -> bool:
+    """Whether a primary key in such an output has expired."""
+    return any(line.startswith("pub:e:") for line in listing.splitlines())
+
+
 def fingerprints(key: bytes) -> list[str]:
-    """Fingerprints of the primary keys in ``key`` (bytes)."""
+    """Fingerprints of the primary keys in ``key`` (bytes), none of which has expired."""
     with tempfile.TemporaryDirectory() as home:
         done = subprocess.run(
             ["gpg", "--homedir", home, "--batch", "--with-colons", "--show-keys"],
@@ -91,10 +96,13 @@ def fingerprints(key: bytes) -> list[str]:
             capture_output=True,
             check=False,
         )
-    found = primary_fingerprints(done.stdout.decode(errors="replace"))
+    listing = done.stdout.decode(errors="replace")
+    found = primary_fingerprints(listing)
     if not found:
         words = done.stderr.decode(errors="replace").strip()
         raise KeyRefusedError(f"it holds no OpenPGP public key ({words or 'gpg found none'})")
+    if has_expired(listing):
+        raise KeyRefusedError(f"it has expired ({' and '.join(found)})")
     return found
 
 

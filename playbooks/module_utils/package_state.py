@@ -24,7 +24,7 @@ REPLACED_SOURCES = re.compile(
     r"(docker|nvidia-cuda|nvidia-container-toolkit|libnvidia-container|nvidia-container-runtime"
     r"|nvidia-docker|cuda(-[a-z]+\d+-\w+)?)\.(list|sources)"
 )
-# As the roles docker_ce and nvidia_docker_legacy have them.
+# As the roles docker_ce and nvidia_container_toolkit have them.
 CONFLICTING = (
     "docker.io",
     "docker-buildx",

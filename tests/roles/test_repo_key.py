@@ -222,3 +222,48 @@ def test_a_host_without_gpg_is_told_what_to_install(
     result = site.run("A" * 40)
     assert result["failed"]
     assert "gnupg" in result["msg"]
+
+
+@pytest.fixture(scope="session")
+def renewed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Key, Key]:
+    """One key before its publisher renewed it, when it has expired, and after."""
+    home = tmp_path_factory.mktemp("renewed")
+    home.chmod(0o700)
+    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", ""]
+    long_ago = ["--faked-system-time", "20200101T000000"]
+    subprocess.run(
+        [*gpg, *long_ago, "--quick-generate-key", "old", "ed25519", "sign", "1y"], check=True
+    )
+    export = [*gpg, "--export", "old"]
+    before = subprocess.run(export, check=True, capture_output=True).stdout
+    fingerprint = module.primary_fingerprints(
+        subprocess.run(
+            [*gpg, "--with-colons", "--list-keys"], check=True, capture_output=True, text=True
+        ).stdout
+    )[0]
+    subprocess.run([*gpg, "--quick-set-expire", fingerprint, "0"], check=True)
+    after = subprocess.run(export, check=True, capture_output=True).stdout
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+    return Key(before, fingerprint), Key(after, fingerprint)
+
+
+@needs_gpg
+def test_an_installed_key_that_has_expired_is_fetched_anew(
+    site: Site, renewed: tuple[Key, Key]
+) -> None:
+    expired, current = renewed
+    site.dest.parent.mkdir()
+    site.dest.write_bytes(armour.enarmour(expired.binary))
+    site.served.write_bytes(current.binary)
+    assert site.run(current.fingerprint)["changed"]
+    assert armour.dearmour(site.dest.read_bytes()) == current.binary
+    assert not site.run(current.fingerprint)["changed"]
+
+
+@needs_gpg
+def test_a_key_that_has_expired_is_refused(site: Site, renewed: tuple[Key, Key]) -> None:
+    expired, _ = renewed
+    site.served.write_bytes(expired.binary)
+    result = site.run(expired.fingerprint)
+    assert result["failed"]
+    assert f"it has expired ({expired.fingerprint})" in result["msg"]

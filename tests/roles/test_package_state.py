@@ -1,0 +1,77 @@
+"""Reading what stands in the way in a host's package managers."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from support import roles
+
+package_state = roles.util("package_state")
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("deb [arch=amd64 signed-by=/k/a.gpg] x ./\n# deb [signed-by=/k/b.gpg] y ./\n", ["a"]),
+        ("deb http://x stable main\n", []),
+        ("Types: deb\nSigned-By: /k/a.gpg\n\nTypes: deb\nSigned-By: /k/b.gpg\n", ["a", "b"]),
+        ("Types: deb\nEnabled: no\nSigned-By: /k/a.gpg\n", []),
+        ("Types: deb\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n", []),
+    ],
+)
+def test_the_keys_of_enabled_sources_are_found_in_both_formats(text: str, keys: list[str]) -> None:
+    assert package_state.signed_by(text) == [f"/k/{key}.gpg" for key in keys]
+
+
+def test_a_lock_that_another_process_holds_is_found_and_one_that_is_free_is_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    assert package_state.holder(path) is None
+    assert package_state.holder(tmp_path / "none") is None
+    script = (
+        "import fcntl, sys; stream = open(sys.argv[1], 'r+b'); fcntl.lockf(stream, fcntl.LOCK_EX);"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        assert package_state.holder(path) == other.pid
+        other.communicate()
+
+
+@pytest.mark.parametrize(
+    ("maintainer", "is_distributions"),
+    [
+        ("Debian NVIDIA Maintainers <pkg-nvidia-devel@alioth-lists.debian.net>", True),
+        ("Ubuntu Core Developers <ubuntu-devel-discuss@lists.ubuntu.com>", True),
+        ("cudatools <cudatools@nvidia.com>", False),
+    ],
+)
+def test_a_distributions_driver_is_told_by_its_maintainer(
+    monkeypatch: pytest.MonkeyPatch, maintainer: str, is_distributions: bool
+) -> None:
+    rows = [
+        ("libnvidia-ml1", "1", maintainer),
+        ("nvidia-container-toolkit", "1", maintainer),
+        ("nvidia-cuda-toolkit", "1", maintainer),
+        ("bash", "1", maintainer),
+    ]
+    monkeypatch.setattr(package_state, "_packages", lambda: rows)
+    monkeypatch.setattr(package_state.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert package_state.distribution_driver() == ["libnvidia-ml1"] * is_distributions
+
+
+def test_what_conflicts_is_what_the_role_replaces() -> None:
+    declared: set[str] = set()
+    for name in ("Debian", "Ubuntu"):
+        text = (roles.ROLES / "docker_ce/vars" / f"{name}.yml").read_text()
+        declared |= set(yaml.safe_load(text)["__docker_ce_conflicting"])
+    assert declared == set(package_state.CONFLICTING)
+    text = (roles.ROLES / "nvidia_container_toolkit/vars/main.yml").read_text()
+    assert yaml.safe_load(text)["__nvidia_container_toolkit_legacy"] == list(package_state.LEGACY)
