@@ -25,6 +25,14 @@ class Verdict(StrEnum):
     FAIL = "FAIL"
 
 
+class Suite(StrEnum):
+    """How much is checked; each suite holds the one before it."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    FULL = "full"
+
+
 # What was skipped says nothing, so it takes nothing from what passed.
 VERDICTS_BEST_FIRST = (Verdict.SKIP, Verdict.PASS, Verdict.WARN, Verdict.UNKNOWN, Verdict.FAIL)
 

@@ -63,7 +63,11 @@ def _unreadable(error: ParseError) -> Finding:
 
 @check("cdi.spec", "There is a CDI specification of the GPUs", needs=("toolkit",))
 def spec(facts: Facts) -> Finding:
-    """It says which device nodes and libraries belong to each GPU name."""
+    """It says which device nodes and libraries belong to each GPU name.
+
+    Restart nvidia-cdi-refresh.service, and look at its journal if there is no specification
+    afterwards.
+    """
     try:
         specs = _gpu_specs(facts.toolkit)
     except ParseError as error:
@@ -117,7 +121,10 @@ def _conflict(specs: Sequence[CdiSpec], twice: Sequence[str]) -> Finding:
     needs=("toolkit", "nvml", "driver"),
 )
 def matches(facts: Facts) -> Finding:
-    """A stale specification hands out the wrong GPU, or none, or libraries that are gone."""
+    """A stale specification hands out the wrong GPU, or none, or libraries that are gone.
+
+    Restart nvidia-cdi-refresh.service after every change of the GPUs, the driver or MIG.
+    """
     gpus = facts.nvml["gpus"]
     try:
         specs = _gpu_specs(facts.toolkit)
@@ -211,7 +218,10 @@ def _all_nodes(specs: Sequence[CdiSpec]) -> list[CdiNode]:
 
 @check("cdi.enabled", "The docker daemon serves CDI devices", needs=("docker", "toolkit"))
 def enabled(facts: Facts) -> Finding:
-    """Before Engine 28.2 CDI is off unless asked for, and the daemon reads certain folders only."""
+    """Before Engine 28.2 CDI is off unless asked for, and the daemon reads certain folders only.
+
+    Update docker-ce to 28.2 or later, or set features.cdi in daemon.json and restart docker.
+    """
     info = facts.docker["info"]
     expected = f"dockerd reads {' and '.join(FOLDERS)}"
     if info is None:

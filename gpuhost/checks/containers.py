@@ -20,7 +20,7 @@ from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import VERIFY
 from gpuhost.checks.trials import HostGpus, examine
 from gpuhost.checks.words import counted, listed
-from gpuhost.model import Verdict
+from gpuhost.model import Suite, Verdict
 from gpuhost.parse.cuda_requirement import VARIABLE, Offer, is_met
 from gpuhost.parse.docker import framework_versions, parse_env, release
 from gpuhost.parse.versions import numbers
@@ -79,9 +79,13 @@ def _trials(facts: Facts, role: str) -> list[Trial]:
     ]
 
 
-@check("container.cuda", "nvidia-smi works inside the CUDA image", needs=("containers", "nvml"))
+@check("container.cuda", "nvidia-smi works inside the CUDA image", needs=("containers", "nvml"), trials=("cuda",))
 def cuda(facts: Facts) -> Finding:
-    """The plainest use of the host: all GPUs in one container, and nvidia-smi shows them."""
+    """The plainest use of the host: all GPUs in one container, and nvidia-smi shows them.
+
+    Run the docker command that the report names: its words tell the driver, the toolkit and the
+    image apart. If nvidia-smi fails on the host too, begin there.
+    """
     not_usable = _not_usable(facts, "cuda", facts.desired.cuda_image)
     if not_usable:
         return not_usable
@@ -89,9 +93,13 @@ def cuda(facts: Facts) -> Finding:
     return _judge_image(facts, "cuda", trials)
 
 
-@check("container.ngc", "nvidia-smi works inside the NGC image", needs=("containers", "nvml"))
+@check("container.ngc", "nvidia-smi works inside the NGC image", needs=("containers", "nvml"), suite=Suite.STANDARD, trials=("ngc",))
 def ngc(facts: Facts) -> Finding:
-    """Framework images bring their own entry point, libraries and environment."""
+    """Framework images bring their own entry point, libraries and environment.
+
+    Pull the image by hand where the registry refused it (NGC may want a login); otherwise run
+    the docker command that the report names.
+    """
     not_usable = _not_usable(facts, "ngc", facts.desired.ngc_image)
     if not_usable:
         return not_usable
@@ -128,9 +136,12 @@ def _framework(facts: Facts, summary: str) -> Finding:
     "container.cuda_version",
     "The driver is new enough for the images' CUDA",
     needs=("containers", "nvml"),
-)
+suite=Suite.STANDARD, trials=("images",))
 def cuda_version(facts: Facts) -> Finding:
-    """nvidia-smi works in an image whose programs do not: CDI does not check the versions."""
+    """nvidia-smi works in an image whose programs do not: CDI does not check the versions.
+
+    Use an older image, or a newer driver branch: nvidia_driver_branch in the inventory.
+    """
     environments = {i["reference"]: parse_env(i["env"]) for i in facts.containers["images"]}
     wanted = {
         reference: env.get(VARIABLE) or f"cuda>={env['CUDA_VERSION'].partition('.')[0]}"
@@ -174,9 +185,13 @@ def _offer(nvml: Nvml) -> Offer:
     )
 
 
-@check("container.cleanup", "No container of a verification is left behind", needs=("containers",))
+@check("container.cleanup", "No container of a verification is left behind", needs=("containers",), trials=("cuda",))
 def cleanup(facts: Facts) -> Finding:
-    """A container that stays holds its GPUs."""
+    """A container that stays holds its GPUs.
+
+    Remove it with docker rm -f; if that hangs, a process in it hangs in the driver, and only a
+    reboot helps.
+    """
     containers = facts.containers
     left = containers["left_behind"]
     if left:

@@ -46,7 +46,11 @@ def daemon_silent(docker: Docker, expected: str) -> Finding:
 
 @check("docker.running", "The docker daemon answers", needs=("docker",))
 def running(facts: Facts) -> Finding:
-    """A unit that is active says little: the daemon has to answer on its socket."""
+    """A unit that is active says little: the daemon has to answer on its socket.
+
+    Start it with systemctl and read its journal: most often daemon.json is invalid or the disk
+    is full.
+    """
     docker = facts.docker
     info = docker["info"]
     if info is not None and not docker["connect_error"]:
@@ -70,7 +74,11 @@ def running(facts: Facts) -> Finding:
 
 @check("docker.version", "The Engine is the declared one, and the installed one", needs=("docker",))
 def version(facts: Facts) -> Finding:
-    """An upgraded package changes nothing until the daemon is restarted."""
+    """An upgraded package changes nothing until the daemon is restarted.
+
+    Restart docker where only the restart is missing; otherwise provision the host, or declare
+    the version that is meant to stay.
+    """
     declared, installed = facts.desired.docker_version, _installed(facts.docker)
     info = facts.docker["info"]
     if info is None:
@@ -99,7 +107,11 @@ def version(facts: Facts) -> Finding:
 
 @check("docker.config", "daemon.json is valid and holds what is declared", needs=("docker",))
 def config(facts: Facts) -> Finding:
-    """A daemon.json with an error goes unnoticed until the next restart, which then fails."""
+    """A daemon.json with an error goes unnoticed until the next restart, which then fails.
+
+    Correct /etc/docker/daemon.json, check it with dockerd --validate, and only then restart
+    docker.
+    """
     file = facts.docker["daemon_json"]
     declared = facts.desired.daemon_config
     if file["error"] or (file["exists"] and file["text"] is None):
@@ -166,7 +178,11 @@ def _validated(docker: Docker) -> Finding:
 
 @check("docker.runtime", "The running daemon knows the nvidia runtime", needs=("docker",))
 def runtime(facts: Facts) -> Finding:
-    """`--runtime=nvidia` works only if the daemon that runs has read its registration."""
+    """`--runtime=nvidia` works only if the daemon that runs has read its registration.
+
+    Register it with nvidia-ctk runtime configure and restart docker; gpuhost provision does it
+    without dropping other keys.
+    """
     info, in_file = facts.docker["info"], _registered_in_file(facts.docker)
     if info is None:
         return daemon_silent(facts.docker, "a runtime named nvidia")

@@ -29,7 +29,11 @@ FIRST_WITH_OPEN, FIRST_WITHOUT_PROPRIETARY = (7, 5), (10, 0)
 
 @check("driver.loaded", "The NVIDIA kernel module is loaded", needs=("driver", "system"))
 def loaded(facts: Facts) -> Finding:
-    """Without the module there is no GPU, whatever is installed."""
+    """Without the module there is no GPU, whatever is installed.
+
+    Run modprobe nvidia and read what it says; provision the host where the module is not
+    installed, reboot it where another version was loaded.
+    """
     version = facts.driver["loaded_version"]
     if version:
         return passed(version)
@@ -64,7 +68,11 @@ def _why_not_loaded(driver: Driver, system: System) -> tuple[str, str]:
 
 @check("driver.nvml", "The driver answers through NVML", needs=("nvml",))
 def nvml(facts: Facts) -> Finding:
-    """NVML is what nvidia-smi, the toolkit and every monitor ask."""
+    """NVML is what nvidia-smi, the toolkit and every monitor ask.
+
+    Mend what its words name: mostly a reboot after an upgrade, or the kernel module that does
+    not load. All that follows depends on it.
+    """
     words = nvml_words(facts.nvml)
     unread = {
         f"GPU {gpu['index']} {field}": why
@@ -86,7 +94,10 @@ def nvml(facts: Facts) -> Finding:
 
 @check("driver.nouveau", "nouveau is neither loaded nor waiting", needs=("driver",))
 def nouveau(facts: Facts) -> Finding:
-    """The kernel's own driver holds the GPUs if it comes first, at this boot or the next."""
+    """The kernel's own driver holds the GPUs if it comes first, at this boot or the next.
+
+    Blacklist nouveau, rebuild the initramfs and reboot: gpuhost provision does all three.
+    """
     remedy = (
         "printf 'blacklist nouveau\\noptions nouveau modeset=0\\n' > "
         "/etc/modprobe.d/blacklist-nouveau.conf && update-initramfs -u"
@@ -116,7 +127,11 @@ def nouveau(facts: Facts) -> Finding:
     needs=("driver",),
 )
 def versions(facts: Facts) -> Finding:
-    """An upgrade changes files at once and the kernel at the next boot; between, things break."""
+    """An upgrade changes files at once and the kernel at the next boot; between, things break.
+
+    Reboot, so that the kernel loads what is on disk; then hold the packages, or it will happen
+    again.
+    """
     driver = facts.driver
     found = {
         "loaded": driver["loaded_version"],
@@ -165,7 +180,11 @@ def _mismatch(
 
 @check("driver.branch", "The loaded driver is the declared one", needs=("driver",))
 def declared_version(facts: Facts) -> Finding:
-    """A branch upgrade that nobody asked for ends the support of GPUs and images."""
+    """A branch upgrade that nobody asked for ends the support of GPUs and images.
+
+    Provision the host to have the declared branch again, or declare the branch that is meant to
+    stay.
+    """
     wanted_version, wanted_branch = facts.desired.driver_version, facts.desired.driver_branch
     found = facts.driver["loaded_version"]
     if not wanted_version and not wanted_branch:
@@ -193,7 +212,10 @@ def declared_version(facts: Facts) -> Finding:
 
 @check("driver.held", "The driver's packages are held", needs=("driver",))
 def held(facts: Facts) -> Finding:
-    """Unattended upgrades are the usual cause of a driver mismatch in the morning."""
+    """Unattended upgrades are the usual cause of a driver mismatch in the morning.
+
+    Put the packages on hold: apt-mark hold, or dnf versionlock. gpuhost provision does it.
+    """
     packages = facts.driver["packages"]
     if not packages:
         return not_applicable("no driver package is installed, so there is nothing to hold")
@@ -211,7 +233,10 @@ def held(facts: Facts) -> Finding:
 
 @check("driver.flavour", "The kernel modules are of the declared kind", needs=("driver", "nvml"))
 def flavour(facts: Facts) -> Finding:
-    """Blackwell runs on the open modules only, Volta and older on the proprietary ones only."""
+    """Blackwell runs on the open modules only, Volta and older on the proprietary ones only.
+
+    Declare nvidia_driver_modules as the GPUs need it (auto knows), and provision the host.
+    """
     allowed, why = _allowed(facts.desired.driver_modules, facts.nvml)
     found = _flavour(facts.driver)
     if not allowed:
@@ -270,7 +295,10 @@ def _allowed(declared: str, nvml: Nvml) -> tuple[tuple[str, ...], str]:
 
 @check("driver.persistence", "The driver stays initialised between jobs", needs=("driver", "nvml"))
 def persistence(facts: Facts) -> Finding:
-    """Without it every first container waits for seconds, and settings are lost in between."""
+    """Without it every first container waits for seconds, and settings are lost in between.
+
+    Enable nvidia-persistenced.service; gpuhost provision does it.
+    """
     gpus = facts.nvml["gpus"]
     off = [f"GPU {gpu['index']}" for gpu in gpus if gpu["persistence_mode"] is False]
     unread = [f"GPU {gpu['index']}" for gpu in gpus if gpu["persistence_mode"] is None]

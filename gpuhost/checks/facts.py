@@ -90,6 +90,13 @@ class Facts:
         """Whether the probe was told, in so many words, to start no containers."""
         return "trials" in self._spec() and self.trials_asked is None
 
+    def require_trials(self, group: str) -> None:
+        """Raise :class:`SectionNotAskedError` where the probe was told to leave this group out."""
+        asked = self.trials_asked
+        wanted = asked.get("groups") if isinstance(asked, Mapping) else None
+        if wanted and group not in wanted:
+            raise SectionNotAskedError("containers", "this run did not try it")
+
     @property
     def system(self) -> System:
         """Operating system, kernel, disks."""

@@ -40,7 +40,11 @@ def _shown(gpu: NvmlGpu) -> str:
 
 @check("gpu.count", "As many GPUs are usable as are declared", needs=("nvml",))
 def count(facts: Facts) -> Finding:
-    """A GPU that fell off the bus leaves no error behind, only a smaller number."""
+    """A GPU that fell off the bus leaves no error behind, only a smaller number.
+
+    Look for Xid in the kernel log and for the device with lspci. If it is gone from the bus:
+    reboot, then power-cycle, then reseat; after that it is a case for support.
+    """
     declared, found = facts.desired.gpu_count, len(facts.nvml["gpus"])
     words = nvml_words(facts.nvml)
     if declared is None:
@@ -71,7 +75,10 @@ def count(facts: Facts) -> Finding:
 
 @check("gpu.model", "Every GPU is of the declared model", needs=("nvml",))
 def model(facts: Facts) -> Finding:
-    """A card exchanged in repair is not always the card that was bought."""
+    """A card exchanged in repair is not always the card that was bought.
+
+    Correct gpuhost_gpu_model if the exchange was meant; otherwise have the card exchanged.
+    """
     declared = facts.desired.gpu_model
     gpus = facts.nvml["gpus"]
     names = sorted({gpu["name"] or "unnamed" for gpu in gpus})
@@ -119,7 +126,11 @@ def _tokens(text: str) -> list[str]:
 
 @check("gpu.uuids", "The GPUs are the declared ones", needs=("nvml",))
 def uuids(facts: Facts) -> Finding:
-    """The same number of GPUs may still be other GPUs: UUIDs tell a swap."""
+    """The same number of GPUs may still be other GPUs: UUIDs tell a swap.
+
+    Correct gpuhost_gpu_uuids if the exchange was meant. Otherwise find out who changed the
+    hardware before jobs are pinned to the wrong card.
+    """
     gpus = facts.nvml["gpus"]
     found = [gpu["uuid"] for gpu in gpus if gpu["uuid"] and is_gpu_uuid(gpu["uuid"])]
     declared = facts.desired.gpu_uuids
@@ -173,7 +184,11 @@ def _without(some: Iterable[str], others: Iterable[str]) -> list[str]:
 
 @check("gpu.on_bus", "Every GPU on the PCI bus is usable, and the reverse", needs=("pci", "nvml"))
 def on_bus(facts: Facts) -> Finding:
-    """The bus and the driver are two witnesses: where they differ, a GPU is ill or lost."""
+    """The bus and the driver are two witnesses: where they differ, a GPU is ill or lost.
+
+    On the bus and not in the driver: look for nouveau or vfio-pci holding it, and at the kernel
+    log. In the driver and not on the bus: reboot, then power-cycle and reseat.
+    """
     devices = {bus_id(d["address"]): d for d in facts.pci["devices"] if is_gpu(d["class_code"])}
     gpus = facts.nvml["gpus"]
     addresses = {bus_id(gpu["bus_id"]): gpu for gpu in gpus if gpu["bus_id"]}

@@ -34,7 +34,11 @@ def _supported() -> str:
 
 @check("host.os", "The operating system is one that gpuhost supports", needs=("system",))
 def operating_system(facts: Facts) -> Finding:
-    """Docker and NVIDIA publish packages for some releases only; the roles know those."""
+    """Docker and NVIDIA publish packages for some releases only; the roles know those.
+
+    Install a release of the list, or take the host out of the inventory. Everything else may
+    still work, but nobody has tried it.
+    """
     system = facts.system
     name, version = system["os_id"], system["os_version_id"]
     seen = f"{system['os_pretty_name']} on {system['arch']}"
@@ -61,7 +65,10 @@ def operating_system(facts: Facts) -> Finding:
 
 @check("host.reboot", "No reboot is pending", needs=("system",))
 def pending_reboot(facts: Facts) -> Finding:
-    """What was updated and not yet loaded takes effect at the next reboot, planned or not."""
+    """What was updated and not yet loaded takes effect at the next reboot, planned or not.
+
+    Drain the host, reboot it at a time that suits, and verify it again.
+    """
     system = facts.system
     if not system["reboot_required"]:
         return passed(f"none pending on kernel {system['kernel']}")

@@ -37,6 +37,8 @@ def _finding(check: Check, facts: Facts) -> Finding:
     try:
         for section in check.info.needs:
             facts.section(section)
+        for group in check.info.trials:
+            facts.require_trials(group)
         return check.judge(facts)
     except SectionNotAskedError as missing:
         return not_applicable(f"not asked for: this run did not read {missing.section}")

@@ -12,7 +12,7 @@ from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import VERIFY
 from gpuhost.checks.trials import Examined, HostGpus, examine, gpus_seen
 from gpuhost.checks.words import counted, listed
-from gpuhost.model import Verdict
+from gpuhost.model import Suite, Verdict
 from gpuhost.probe.schema import Trial
 
 _NEEDS = ("containers", "nvml")
@@ -21,21 +21,33 @@ BAD_SELECTORS = ("bad-index", "bad-uuid")
 PAIR_MINIMUM = 2
 
 
-@check("partition.gpus", "--gpus gives exactly the GPUs asked for", needs=_NEEDS)
+@check("partition.gpus", "--gpus gives exactly the GPUs asked for", needs=_NEEDS, suite=Suite.STANDARD, trials=("gpus",))
 def by_gpus(facts: Facts) -> Finding:
-    """Every set of GPUs that can be asked for with `docker run --gpus` is tried and compared."""
+    """Every set of GPUs that can be asked for with `docker run --gpus` is tried and compared.
+
+    Run the docker command that the report names and compare. If CDI served it, regenerate the
+    specification; otherwise the toolkit is at fault: change its version.
+    """
     return _path(facts, "gpus")
 
 
-@check("partition.runtime", "--runtime=nvidia gives exactly the GPUs asked for", needs=_NEEDS)
+@check("partition.runtime", "--runtime=nvidia gives exactly the GPUs asked for", needs=_NEEDS, suite=Suite.STANDARD, trials=("runtime",))
 def by_runtime(facts: Facts) -> Finding:
-    """The same for the nvidia runtime with NVIDIA_VISIBLE_DEVICES, which compose files use."""
+    """The same for the nvidia runtime with NVIDIA_VISIBLE_DEVICES, which compose files use.
+
+    Run the docker command that the report names and compare. Regenerate the CDI specification,
+    then try another version of the toolkit.
+    """
     return _path(facts, "runtime")
 
 
-@check("partition.cdi", "--device nvidia.com/gpu=… gives exactly the GPUs asked for", needs=_NEEDS)
+@check("partition.cdi", "--device nvidia.com/gpu=… gives exactly the GPUs asked for", needs=_NEEDS, suite=Suite.STANDARD, trials=("cdi",))
 def by_cdi(facts: Facts) -> Finding:
-    """The same for CDI device names, the path that survives a daemon-reload."""
+    """The same for CDI device names, the path that survives a daemon-reload.
+
+    Restart nvidia-cdi-refresh.service; if the set is still wrong, the toolkit writes it
+    wrongly: change its version.
+    """
     return _path(facts, "cdi")
 
 
@@ -95,9 +107,13 @@ def _has_halves(tried: dict[str, list[frozenset[str]]], uuids: frozenset[str]) -
     )
 
 
-@check("partition.pairs", "Containers side by side do not see each other's GPUs", needs=_NEEDS)
+@check("partition.pairs", "Containers side by side do not see each other's GPUs", needs=_NEEDS, suite=Suite.STANDARD, trials=("pairs",))
 def pairs(facts: Facts) -> Finding:
-    """Isolation is only shown by containers that are open at the same time."""
+    """Isolation is only shown by containers that are open at the same time.
+
+    Take the host out of service for shared use until it passes: jobs can read each other's
+    memory and take each other's GPUs.
+    """
     gpus = facts.nvml["gpus"]
     early = trials_not_asked(facts)
     if early:
@@ -165,9 +181,12 @@ def _together(group: Sequence[Trial]) -> bool:
     return max(trial["opened_s"] for trial in group) < min(trial["closed_s"] for trial in group)
 
 
-@check("partition.refusal", "A GPU that does not exist is refused", needs=_NEEDS)
+@check("partition.refusal", "A GPU that does not exist is refused", needs=_NEEDS, suite=Suite.STANDARD, trials=("refusal",))
 def refusal(facts: Facts) -> Finding:
-    """A request for a wrong GPU must fail: a container that starts anyway runs on the CPU."""
+    """A request for a wrong GPU must fail: a container that starts anyway runs on the CPU.
+
+    Change the version of the toolkit. Until then a typing error in a request is not noticed.
+    """
     early = trials_not_asked(facts)
     if early:
         return early
@@ -223,9 +242,13 @@ def _refused_for_that(facts: Facts, examined: Sequence[Examined], host: HostGpus
     )
 
 
-@check("partition.user", "A docker-group user gets GPUs without sudo", needs=_NEEDS)
+@check("partition.user", "A docker-group user gets GPUs without sudo", needs=_NEEDS, suite=Suite.STANDARD, trials=("user",))
 def as_user(facts: Facts) -> Finding:
-    """The people who work on the host are not root."""
+    """The people who work on the host are not root.
+
+    Add the user to the docker group and have them log in again. If root is served and the user
+    is not, look at the socket's group and mode.
+    """
     early = trials_not_asked(facts)
     declared = facts.desired.docker_users
     if not declared:

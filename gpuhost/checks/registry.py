@@ -13,6 +13,7 @@ from pathlib import Path
 from gpuhost.checks.facts import Facts
 from gpuhost.checks.finding import Finding
 from gpuhost.errors import UsageError
+from gpuhost.model import Suite
 from gpuhost.suggest import did_you_mean
 
 # In the order in which a host is built up: what fails first explains the rest.
@@ -31,18 +32,38 @@ AREAS = (
     "container",
     "partition",
 )
+SUITES = tuple(Suite)
+# What the sections of the evidence hold, for people.
+SECTION_WORDS = {
+    "system": "the operating system, its kernel, boot and disks",
+    "pci": "NVIDIA's devices on the PCI bus",
+    "driver": "the kernel module, its files, device nodes and packages",
+    "nvml": "the GPUs as the driver's library shows them",
+    "nvidia_smi": "what nvidia-smi prints on the host",
+    "docker": "the daemon's answers, daemon.json, units and packages",
+    "toolkit": "NVIDIA's container toolkit and the CDI specifications",
+    "users": "the docker group and the declared users",
+    "containers": "containers that are started on sets of GPUs, and what each one sees",
+}
 Judgement = Callable[[Facts], Finding]
 
 
 @dataclass(frozen=True)
 class CheckInfo:
-    """What a check is called, what it looks at and why; ``needs`` are sections of the evidence."""
+    """What a check is called, what it looks at, why, and what to do where it does not pass.
+
+    ``needs`` are sections of the evidence, ``trials`` groups of container
+    trials, ``suite`` is the smallest that has it.
+    """
 
     name: str
     title: str
     area: str
     why: str
     needs: tuple[str, ...]
+    mend: str = ""
+    suite: Suite = Suite.QUICK
+    trials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,12 +77,21 @@ class Check:
 _REGISTER: dict[str, Check] = {}
 
 
-def check(name: str, title: str, *, needs: Sequence[str]) -> Callable[[Judgement], Judgement]:
+def check(
+    name: str,
+    title: str,
+    *,
+    needs: Sequence[str],
+    suite: Suite = Suite.QUICK,
+    trials: Sequence[str] = (),
+) -> Callable[[Judgement], Judgement]:
     """Register the decorated function as the check ``name`` (``area.what``).
 
-    Its docstring says why the check is made; ``needs`` are the sections it
-    reads: if one of them is missing, the verdict is UNKNOWN and the function
-    is not called.
+    The first paragraph of its docstring says why the check is made, what
+    follows says what to do where it does not pass. ``needs`` are the sections
+    it reads: if one of them is missing, the verdict is UNKNOWN and the
+    function is not called. ``trials`` are the groups of container trials that
+    it judges; a run that did not ask for one of them skips the check.
     """
     area = name.partition(".")[0]
     if name in _REGISTER:
@@ -70,7 +100,17 @@ def check(name: str, title: str, *, needs: Sequence[str]) -> Callable[[Judgement
         raise ValueError(f"{name}: there is no area {area!r}")
 
     def register(function: Judgement) -> Judgement:
-        info = CheckInfo(name, title, area, inspect.getdoc(function) or "", tuple(needs))
+        why, _, mend = (inspect.getdoc(function) or "").partition("\n\n")
+        info = CheckInfo(
+            name,
+            title,
+            area,
+            " ".join(why.split()),
+            tuple(needs),
+            " ".join(mend.split()),
+            suite,
+            tuple(trials),
+        )
         _REGISTER[name] = Check(info, function)
         return function
 
@@ -90,8 +130,8 @@ def catalog() -> tuple[CheckInfo, ...]:
     return tuple(found.info for found in all_checks())
 
 
-def select(names: Collection[str]) -> tuple[Check, ...]:
-    """The checks of these names; all where none is named.
+def select(names: Collection[str], suite: Suite = Suite.FULL) -> tuple[Check, ...]:
+    """The checks of these names; those of the suite where none is named.
 
     Raises:
         UsageError: a name that no check has.
@@ -103,4 +143,14 @@ def select(names: Collection[str]) -> tuple[Check, ...]:
                 f"There is no check {name!r}.{did_you_mean(name, known)}",
                 "List them with: gpuhost checks list",
             )
-    return tuple(found for name, found in known.items() if not names or name in names)
+    if names:
+        return tuple(found for name, found in known.items() if name in names)
+    wanted = SUITES[: SUITES.index(suite) + 1]
+    return tuple(found for found in known.values() if found.info.suite in wanted)
+
+
+def requirements(checks: Collection[Check]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The sections of the evidence and the groups of trials that these checks judge."""
+    sections = dict.fromkeys(name for each in checks for name in each.info.needs)
+    trials = dict.fromkeys(name for each in checks for name in each.info.trials)
+    return tuple(sections), tuple(trials)

@@ -80,7 +80,11 @@ def _unreadable(error: ParseError) -> Finding:
 
 @check("smi.list", "nvidia-smi lists the GPUs that NVML shows", needs=("nvidia_smi", "nvml"))
 def gpu_list(facts: Facts) -> Finding:
-    """It is the first command that anybody types, and it can exit 0 without showing a GPU."""
+    """It is the first command that anybody types, and it can exit 0 without showing a GPU.
+
+    Run nvidia-smi -L by hand and read the kernel log. If it hangs, a GPU hangs: drain the host
+    and reboot it.
+    """
     printed = _printed(facts.nvidia_smi["path"], facts.nvidia_smi["list_gpus"])
     if isinstance(printed, Finding):
         return printed
@@ -123,7 +127,11 @@ def _same_gpus(source: str, found: list[str | None], nvml: Nvml) -> Finding:
 
 @check("smi.output", "nvidia-smi prints no error in any field", needs=("nvidia_smi", "nvml"))
 def output(facts: Facts) -> Finding:
-    """A GPU can be ill and still be listed: ERR! and "GPU is lost" stand in the fields."""
+    """A GPU can be ill and still be listed: ERR! and "GPU is lost" stand in the fields.
+
+    Find the GPU that the field belongs to, drain the host, and reset the GPU or reboot. If it
+    comes back, have the card exchanged.
+    """
     smi = facts.nvidia_smi
     table = _printed(smi["path"], smi["table"])
     query = _printed(smi["path"], smi["query_xml"])

@@ -21,7 +21,10 @@ SECURITY_FLOOR = "1.17.8"
 
 @check("toolkit.installed", "The toolkit's four packages are one version", needs=("toolkit",))
 def installed(facts: Facts) -> Finding:
-    """They belong together to the digit, and before 1.17.8 a container can take over the host."""
+    """They belong together to the digit, and before 1.17.8 a container can take over the host.
+
+    Install all four packages at one version, 1.17.8 or later; gpuhost provision does it.
+    """
     found = {p["name"]: p["version"] for p in facts.toolkit["packages"] if p["name"] in PACKAGES}
     declared = facts.desired.toolkit_version
     seen = listed(f"{name} {found.get(name, 'not installed')}" for name in PACKAGES)
@@ -43,7 +46,11 @@ def installed(facts: Facts) -> Finding:
 
 @check("toolkit.hook", "dockerd finds the toolkit's hook", needs=("toolkit",))
 def hook(facts: Facts) -> Finding:
-    """`docker run --gpus` looks for it in dockerd's own PATH, once, when the daemon starts."""
+    """`docker run --gpus` looks for it in dockerd's own PATH, once, when the daemon starts.
+
+    Install nvidia-container-toolkit where it is missing, then restart docker: the daemon looks
+    only once.
+    """
     path = facts.toolkit["hook_path"]
     if path:
         return passed(path)

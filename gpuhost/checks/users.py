@@ -11,7 +11,11 @@ from gpuhost.checks.words import counted, listed
 
 @check("users.docker_group", "The declared users are in the docker group", needs=("users",))
 def docker_group(facts: Facts) -> Finding:
-    """Only they can use docker without sudo; the group is equivalent to root."""
+    """Only they can use docker without sudo; the group is equivalent to root.
+
+    Add the user with usermod -aG docker; it takes effect at the next login. gpuhost provision
+    does it.
+    """
     group = facts.users["docker_group"]
     declared = facts.desired.docker_users
     members = group["members"] if group else []

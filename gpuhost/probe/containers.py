@@ -10,7 +10,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Dict, List, Sequence
 
-from gpuhost.probe import engine_api, images, limits, owner, trial_runner
+from gpuhost.probe import engine_api, images, limits, owner, trial_runner, trials
 from gpuhost.probe.child import Child, ChildError
 from gpuhost.probe.engine_api import Engine, EngineError
 from gpuhost.probe.images import Connect
@@ -59,7 +59,8 @@ class Proof:
     def run(self, planned: Sequence[PlannedTrial]) -> Containers:
         """Sweep, pull, try, clean up; the records are in the order of the plan."""
         swept = sweep(self._engine, Root())
-        found = images.prepare(self._connect, self._engine, self._asked)
+        roles = trials.roles_wanted(self._asked, planned)
+        found = images.prepare(self._connect, self._engine, self._asked, roles)
         try:
             records = self._try(planned, found)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Collection, Dict, List, Optional
 
 from gpuhost.probe.child import Child, ChildError
 from gpuhost.probe.engine_api import Engine, EngineError
@@ -13,10 +13,12 @@ NOT_ASKED = "the probe was told not to pull it"
 Connect = Callable[[float], Engine]
 
 
-def prepare(connect: Connect, engine: Engine, asked: Trials) -> List[Image]:
-    """Every image asked for, pulled at the same time where they are missing."""
+def prepare(
+    connect: Connect, engine: Engine, asked: Trials, roles: Collection[str]
+) -> List[Image]:
+    """Every image of these roles, pulled at the same time where they are missing."""
     wanted = [("cuda", asked["cuda_image"]), ("ngc", asked["ngc_image"])]
-    images = [_image(role, reference, engine) for role, reference in wanted if reference]
+    images = [_image(role, ref, engine) for role, ref in wanted if ref and role in roles]
     missing = [image for image in images if not image["present_before"]]
     pulls: Dict[str, Child] = {}
     if asked["pull"]:

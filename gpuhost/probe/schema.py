@@ -38,6 +38,7 @@ class Trials(TypedDict):
     ngc_image: str
     user: Optional[str]  # a docker-group user for the trial without sudo
     paths: List[str]  # of "gpus", "runtime", "cdi"
+    groups: List[str]  # of trials.GROUPS; empty: all
     pull: bool
     parallel: int
     trial_timeout_s: float

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import FrozenSet, Iterator, List, Optional, Sequence, Tuple
 
 from gpuhost.probe.schema import Nvml, Trials
 
@@ -20,6 +20,8 @@ CDI = "cdi"
 CDI_KIND = "nvidia.com/gpu"
 NO_SUCH_UUID = "GPU-00000000-0000-0000-0000-000000000000"
 PAIR_MINIMUM = 2
+# What can be asked for by itself. "images" starts nothing: it only looks at the images.
+GROUPS = ("cuda", "ngc", "images", "gpus", "runtime", "cdi", "pairs", "refusal", "user")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,38 @@ def plan(gpus: Sequence[Gpu], count: int, asked: Trials) -> List[PlannedTrial]:
     if asked["user"] is not None:
         suited = (trial for trial in planned if is_for_user(trial, asked["paths"]))
         planned += [as_user(trial, asked["user"]) for trial in islice(suited, 1)]
-    return planned
+    return wanted(planned, asked["groups"])
+
+
+def wanted(planned: Sequence[PlannedTrial], groups: Sequence[str]) -> List[PlannedTrial]:
+    """The trials of these groups, all where none is named; a pair stays together."""
+    if not groups:
+        return list(planned)
+    chosen = [trial for trial in planned if not groups_of(trial).isdisjoint(groups)]
+    pairs = {trial.pair for trial in chosen if trial.pair}
+    return [trial for trial in planned if trial in chosen or trial.pair in pairs]
+
+
+def groups_of(trial: PlannedTrial) -> FrozenSet[str]:
+    """The groups that a trial belongs to."""
+    if trial.user is not None:
+        return frozenset(("user",))
+    if trial.image_role == "ngc":
+        return frozenset(("ngc",))
+    if trial.expected is None:
+        return frozenset(("refusal",))
+    groups = {trial.path}
+    if trial.selector == "all":
+        # A path that refuses every request has shown nothing by refusing a bad one.
+        groups |= {"cuda", "refusal"}
+    return frozenset(groups | ({"pairs"} if trial.pair else set()))
+
+
+def roles_wanted(asked: Trials, planned: Sequence[PlannedTrial]) -> FrozenSet[str]:
+    """The roles of the images that have to be on the host for this."""
+    if not asked["groups"] or "images" in asked["groups"]:
+        return frozenset(("cuda", "ngc"))
+    return frozenset(trial.image_role for trial in planned)
 
 
 def plan_cuda(gpus: Tuple[Gpu, ...], count: int, paths: Sequence[str]) -> Iterator[PlannedTrial]:
