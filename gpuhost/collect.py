@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from gpuhost import components, engine, probe_archive
@@ -15,6 +15,7 @@ from gpuhost.targets import Targets
 
 COMMAND_TIMEOUT_S = 20.0
 SECTION_TIMEOUT_S = 60.0
+CONTAINERS = "containers"
 REQUEST_PATHS = ("gpus", "runtime", "cdi")
 
 SpecFor = Callable[[Desired], Spec]
@@ -58,22 +59,31 @@ def planning(desired: Desired) -> Spec:
     return spec
 
 
-def proving(desired: Desired) -> Spec:
-    """A Spec that reads the host and runs the container trials on it."""
-    trials = Trials(
+def asking(sections: Collection[str], groups: Collection[str]) -> SpecFor:
+    """Makes Specs that read these sections and run these groups of container trials."""
+
+    def spec_for(desired: Desired) -> Spec:
+        spec = reading(desired)
+        spec["sections"] = list(sections)
+        if CONTAINERS in sections:
+            spec["trials"] = _trials(desired, groups)
+        return spec
+
+    return spec_for
+
+
+def _trials(desired: Desired, groups: Collection[str]) -> Trials:
+    return Trials(
         cuda_image=desired.cuda_image,
         ngc_image=desired.ngc_image,
         user=desired.docker_users[0] if desired.docker_users else None,
         paths=list(REQUEST_PATHS),
+        groups=list(groups),
         pull=True,
         parallel=desired.trial_parallel,
         trial_timeout_s=float(desired.trial_timeout_s),
         pull_timeout_s=float(desired.pull_timeout_s),
     )
-    spec = reading(desired)
-    spec["sections"] = [*spec["sections"], "health", "kernel_log", "upkeep", "containers"]
-    spec["trials"] = trials
-    return spec
 
 
 def collect(

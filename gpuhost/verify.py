@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable
 
 from gpuhost import __version__, checks, runs
 from gpuhost.checks.measures import measures
-from gpuhost.collect import collect, proving
+from gpuhost.checks.registry import requirements, select
+from gpuhost.collect import asking, collect
 from gpuhost.history.keeping import remember
-from gpuhost.model import Desired, HostReport, RunReport
+from gpuhost.model import Desired, HostReport, RunReport, Suite
 from gpuhost.probe.schema import Evidence
 from gpuhost.runs import Run
 from gpuhost.settings import Settings
@@ -23,27 +24,42 @@ def verify(
     *,
     command: str = "verify",
     names: Collection[str] = (),
+    suite: Suite = Suite.STANDARD,
 ) -> RunReport:
     """Verify every host of ``targets`` and keep the report under ``settings.runs_dir``.
 
-    ``names`` limits the checks to those.
+    ``names`` limits the checks to those; otherwise they are those of ``suite``.
     """
     run = runs.begin(settings.runs_dir)
-    reports = prove(targets, settings, ui, run, names)
-    return keep(run, finished(run, command, reports.values(), complete=not names), settings, ui)
+    reports = prove(targets, settings, ui, run, names=names, suite=suite)
+    complete = not names and suite is not Suite.QUICK
+    return keep(run, finished(run, command, reports.values(), complete=complete), settings, ui)
 
 
 def prove(
-    targets: Targets, settings: Settings, ui: Ui, run: Run, names: Collection[str] = ()
+    targets: Targets,
+    settings: Settings,
+    ui: Ui,
+    run: Run,
+    *,
+    names: Collection[str] = (),
+    suite: Suite = Suite.STANDARD,
 ) -> dict[str, HostReport]:
-    """Read and judge the hosts, and keep the evidence with the run; each host's report by name."""
+    """Read and judge the hosts, and keep the evidence with the run; each host's report by name.
+
+    A host is asked for no more than the checks need.
+    """
     if not targets.hosts:
         return {}
+    selected = select(names, suite)
+    spec_for = asking(*requirements(selected))
     with ui.stage("verify", targets.names):
-        collected = collect(targets, proving, ui.listen, forks=settings.forks)
+        collected = collect(targets, spec_for, ui.listen, forks=settings.forks)
     runs.keep_evidence(run, collected.evidence)
     return {
-        name: judge_host(name, collected.evidence[name], targets.desired[name], names)
+        name: judge_host(
+            name, collected.evidence[name], targets.desired[name], [s.info.name for s in selected]
+        )
         if name in collected.evidence
         else collected.failures[name]
         for name in targets.names

@@ -79,7 +79,12 @@ def _trials(facts: Facts, role: str) -> list[Trial]:
     ]
 
 
-@check("container.cuda", "nvidia-smi works inside the CUDA image", needs=("containers", "nvml"), trials=("cuda",))
+@check(
+    "container.cuda",
+    "nvidia-smi works inside the CUDA image",
+    needs=("containers", "nvml"),
+    trials=("cuda",),
+)
 def cuda(facts: Facts) -> Finding:
     """The plainest use of the host: all GPUs in one container, and nvidia-smi shows them.
 
@@ -93,7 +98,13 @@ def cuda(facts: Facts) -> Finding:
     return _judge_image(facts, "cuda", trials)
 
 
-@check("container.ngc", "nvidia-smi works inside the NGC image", needs=("containers", "nvml"), suite=Suite.STANDARD, trials=("ngc",))
+@check(
+    "container.ngc",
+    "nvidia-smi works inside the NGC image",
+    needs=("containers", "nvml"),
+    suite=Suite.STANDARD,
+    trials=("ngc",),
+)
 def ngc(facts: Facts) -> Finding:
     """Framework images bring their own entry point, libraries and environment.
 
@@ -136,7 +147,9 @@ def _framework(facts: Facts, summary: str) -> Finding:
     "container.cuda_version",
     "The driver is new enough for the images' CUDA",
     needs=("containers", "nvml"),
-suite=Suite.STANDARD, trials=("images",))
+    suite=Suite.STANDARD,
+    trials=("images",),
+)
 def cuda_version(facts: Facts) -> Finding:
     """nvidia-smi works in an image whose programs do not: CDI does not check the versions.
 
@@ -185,7 +198,12 @@ def _offer(nvml: Nvml) -> Offer:
     )
 
 
-@check("container.cleanup", "No container of a verification is left behind", needs=("containers",), trials=("cuda",))
+@check(
+    "container.cleanup",
+    "No container of a verification is left behind",
+    needs=("containers",),
+    trials=("cuda",),
+)
 def cleanup(facts: Facts) -> Finding:
     """A container that stays holds its GPUs.
 

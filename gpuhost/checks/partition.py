@@ -21,7 +21,13 @@ BAD_SELECTORS = ("bad-index", "bad-uuid")
 PAIR_MINIMUM = 2
 
 
-@check("partition.gpus", "--gpus gives exactly the GPUs asked for", needs=_NEEDS, suite=Suite.STANDARD, trials=("gpus",))
+@check(
+    "partition.gpus",
+    "--gpus gives exactly the GPUs asked for",
+    needs=_NEEDS,
+    suite=Suite.STANDARD,
+    trials=("gpus",),
+)
 def by_gpus(facts: Facts) -> Finding:
     """Every set of GPUs that can be asked for with `docker run --gpus` is tried and compared.
 
@@ -31,7 +37,13 @@ def by_gpus(facts: Facts) -> Finding:
     return _path(facts, "gpus")
 
 
-@check("partition.runtime", "--runtime=nvidia gives exactly the GPUs asked for", needs=_NEEDS, suite=Suite.STANDARD, trials=("runtime",))
+@check(
+    "partition.runtime",
+    "--runtime=nvidia gives exactly the GPUs asked for",
+    needs=_NEEDS,
+    suite=Suite.STANDARD,
+    trials=("runtime",),
+)
 def by_runtime(facts: Facts) -> Finding:
     """The same for the nvidia runtime with NVIDIA_VISIBLE_DEVICES, which compose files use.
 
@@ -41,7 +53,13 @@ def by_runtime(facts: Facts) -> Finding:
     return _path(facts, "runtime")
 
 
-@check("partition.cdi", "--device nvidia.com/gpu=… gives exactly the GPUs asked for", needs=_NEEDS, suite=Suite.STANDARD, trials=("cdi",))
+@check(
+    "partition.cdi",
+    "--device nvidia.com/gpu=… gives exactly the GPUs asked for",
+    needs=_NEEDS,
+    suite=Suite.STANDARD,
+    trials=("cdi",),
+)
 def by_cdi(facts: Facts) -> Finding:
     """The same for CDI device names, the path that survives a daemon-reload.
 
@@ -107,7 +125,13 @@ def _has_halves(tried: dict[str, list[frozenset[str]]], uuids: frozenset[str]) -
     )
 
 
-@check("partition.pairs", "Containers side by side do not see each other's GPUs", needs=_NEEDS, suite=Suite.STANDARD, trials=("pairs",))
+@check(
+    "partition.pairs",
+    "Containers side by side do not see each other's GPUs",
+    needs=_NEEDS,
+    suite=Suite.STANDARD,
+    trials=("pairs",),
+)
 def pairs(facts: Facts) -> Finding:
     """Isolation is only shown by containers that are open at the same time.
 
@@ -181,7 +205,13 @@ def _together(group: Sequence[Trial]) -> bool:
     return max(trial["opened_s"] for trial in group) < min(trial["closed_s"] for trial in group)
 
 
-@check("partition.refusal", "A GPU that does not exist is refused", needs=_NEEDS, suite=Suite.STANDARD, trials=("refusal",))
+@check(
+    "partition.refusal",
+    "A GPU that does not exist is refused",
+    needs=_NEEDS,
+    suite=Suite.STANDARD,
+    trials=("refusal",),
+)
 def refusal(facts: Facts) -> Finding:
     """A request for a wrong GPU must fail: a container that starts anyway runs on the CPU.
 
@@ -242,7 +272,13 @@ def _refused_for_that(facts: Facts, examined: Sequence[Examined], host: HostGpus
     )
 
 
-@check("partition.user", "A docker-group user gets GPUs without sudo", needs=_NEEDS, suite=Suite.STANDARD, trials=("user",))
+@check(
+    "partition.user",
+    "A docker-group user gets GPUs without sudo",
+    needs=_NEEDS,
+    suite=Suite.STANDARD,
+    trials=("user",),
+)
 def as_user(facts: Facts) -> Finding:
     """The people who work on the host are not root.
 

@@ -13,9 +13,7 @@ NOT_ASKED = "the probe was told not to pull it"
 Connect = Callable[[float], Engine]
 
 
-def prepare(
-    connect: Connect, engine: Engine, asked: Trials, roles: Collection[str]
-) -> List[Image]:
+def prepare(connect: Connect, engine: Engine, asked: Trials, roles: Collection[str]) -> List[Image]:
     """Every image of these roles, pulled at the same time where they are missing."""
     wanted = [("cuda", asked["cuda_image"]), ("ngc", asked["ngc_image"])]
     images = [_image(role, ref, engine) for role, ref in wanted if ref and role in roles]

@@ -22,7 +22,7 @@ def is_orphan(container: Mapping[str, Any], root: Root) -> bool:
     """Whether a container of ours, from /containers/json, has outlived its run."""
     name = (container.get("Labels") or {}).get(LABEL, "")
     pid, _, started = name.partition("-")
-    alive = pid.isdigit() and _started(root, int(pid)) == started
+    alive = pid.isdecimal() and _started(root, int(pid)) == started
     return not alive or time.time() - container.get("Created", 0) > MAX_AGE_S
 
 

@@ -143,6 +143,7 @@ def _asked() -> Trials:
         ngc_image=NGC_IMAGE,
         user=USER,
         paths=["gpus", "runtime", "cdi"],
+        groups=[],
         pull=True,
         parallel=4,
         trial_timeout_s=60.0,

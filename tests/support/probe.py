@@ -42,6 +42,7 @@ def trials_asked(**changes: Any) -> Trials:
         "ngc_image": "",
         "user": None,
         "paths": ["gpus", "runtime", "cdi"],
+        "groups": [],
         "pull": False,
         "parallel": 4,
         "trial_timeout_s": 5.0,

@@ -15,8 +15,9 @@ from gpuhost.checks import registry as registry_room
 from gpuhost.checks.facts import Facts
 from gpuhost.checks.finding import Finding, passed
 from gpuhost.errors import UsageError
-from gpuhost.model import Desired, Verdict
+from gpuhost.model import Desired, Suite, Verdict
 from gpuhost.probe.schema import SECTIONS
+from gpuhost.probe.trials import GROUPS
 
 HEALTHY = healthy_evidence()
 DESIRED = healthy_desired()
@@ -44,6 +45,8 @@ def test_every_check_explains_itself_and_reads_known_sections() -> None:
     for info in catalog():
         assert info.title, info.name
         assert len(info.why) > 30, info.name
+        assert len(info.mend) > 40, f"{info.name}: what to do is its docstring's second paragraph"
+        assert info.why != info.mend, info.name
         assert info.needs, info.name
         assert set(info.needs) <= set(SECTIONS), info.name
         assert info.name.startswith(f"{info.area}."), info.name
@@ -138,6 +141,32 @@ def test_named_checks_are_judged_alone() -> None:
 def test_an_unknown_name_is_an_error_with_a_suggestion() -> None:
     with pytest.raises(UsageError, match=r"driver\.loadet.*driver\.loaded"):
         judge(HEALTHY, DESIRED, ["driver.loadet"])
+
+
+def test_each_suite_holds_the_one_before_it_and_quick_starts_few_containers() -> None:
+    quick, standard, full = (
+        {found.info.name for found in registry_room.select([], suite)} for suite in Suite
+    )
+    assert quick < standard <= full == set(NAMES)
+    _, trials = registry_room.requirements(registry_room.select([], Suite.QUICK))
+    assert trials == ("cuda",)
+
+
+def test_checks_that_judge_trials_name_them() -> None:
+    for info in catalog():
+        assert bool(info.trials) == ("containers" in info.needs), info.name
+        assert set(info.trials) <= set(GROUPS), info.name
+
+
+@pytest.mark.parametrize("name", [name for name in PROOFS if name != "container.cleanup"])
+def test_trials_that_were_not_asked_for_are_skipped(name: str) -> None:
+    evidence: Any = copy.deepcopy(HEALTHY)
+    evidence["spec"]["trials"]["groups"] = ["nothing"]
+    assert verdicts(evidence)[name] is Verdict.SKIP
+
+
+def test_every_section_is_described() -> None:
+    assert set(registry_room.SECTION_WORDS) == set(SECTIONS)
 
 
 def test_two_checks_of_one_name_are_refused() -> None:

@@ -192,3 +192,29 @@ def test_hosts_with_the_same_plan_are_shown_together(
     assert lines[0].startswith("gpu-00, gpu-01")
     assert lines[0].endswith("… (40 in all) would change:")
     assert len(lines) == 3
+
+
+def test_a_check_is_explained_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["checks", "explain", "partition.gpus"]) is ExitCode.OK
+    printed = capsys.readouterr().out
+    for words in ("Why it matters", "What to do", "What it looks at", "standard, full", "nvml"):
+        assert words in printed
+
+
+def test_a_check_that_does_not_exist_is_not_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["checks", "explain", "gpu.cuont"]) is ExitCode.USAGE
+    assert "gpu.count" in capsys.readouterr().err
+
+
+def test_the_checks_are_listed_by_area_with_their_suite(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.run(["checks", "list"]) is ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "host"
+    assert any(line.split()[:2] == ["partition.gpus", "standard"] for line in lines)
+
+
+def test_a_suite_and_single_checks_exclude_each_other(targets: Targets) -> None:
+    arguments = ["verify", *targets.names, "--suite", "quick", "--check", "gpu.count"]
+    assert cli.run(arguments) is ExitCode.USAGE

@@ -15,12 +15,15 @@ from gpuhost.probe.schema import Nvml
 from gpuhost.probe.trials import (
     CDI,
     GPUS,
+    GROUPS,
     NO_SUCH_UUID,
     RUNTIME,
     Gpu,
     PlannedTrial,
     docker_run,
+    groups_of,
     plan,
+    roles_wanted,
     usable_gpus,
 )
 
@@ -198,3 +201,35 @@ def test_every_command_line_survives_the_shell(planned: Planned) -> None:
 
 def test_the_uuid_that_must_be_refused_looks_like_one() -> None:
     assert len(NO_SUCH_UUID) == len("GPU-8d8a3b1e-77b5-4b58-a3a5-0f7ab1f8c111")
+
+
+EVERYTHING = trials_asked(ngc_image="nvcr.io/nvidia/pytorch:26.08-py3", user="alice")
+
+
+@given(st.sets(st.sampled_from(GROUPS)))
+def test_only_the_groups_asked_for_are_planned_and_no_pair_is_torn(groups: set[str]) -> None:
+    everything = plan(gpus(4), 4, EVERYTHING)
+    asked = trials_asked(**{**EVERYTHING, "groups": sorted(groups)})
+    planned = plan(gpus(4), 4, asked)
+    chosen = {trial.id for trial in planned}
+    partners = {trial.pair for trial in planned if trial.pair}
+    assert chosen >= {t.id for t in everything if not groups or groups & groups_of(t)}
+    assert chosen >= {trial.id for trial in everything if trial.pair in partners}
+    for trial in planned:
+        assert not groups or groups & groups_of(trial) or trial.pair
+
+
+def test_every_trial_belongs_to_a_group_and_every_group_but_images_has_one() -> None:
+    found = {name for trial in plan(gpus(2), 2, EVERYTHING) for name in groups_of(trial)}
+    assert found == set(GROUPS) - {"images"}
+
+
+def test_an_image_is_wanted_only_where_something_looks_at_it() -> None:
+    for groups, roles in (
+        ([], {"cuda", "ngc"}),
+        (["images"], {"cuda", "ngc"}),
+        (["cuda"], {"cuda"}),
+        (["ngc"], {"ngc"}),
+    ):
+        asked = trials_asked(**{**EVERYTHING, "groups": groups})
+        assert roles_wanted(asked, plan(gpus(2), 2, asked)) == roles
