@@ -53,7 +53,10 @@ _WHAT_TO_DO = {
 
 @check("health.ecc", "No GPU has uncorrected memory errors", needs=_NEEDS)
 def ecc(facts: Facts) -> Finding:
-    """An uncorrected error has ended or corrupted somebody's work, and the next may too."""
+    """An uncorrected error has ended or corrupted somebody's work, and the next may too.
+
+    Stop what uses the GPU and reset it; where errors come back, have the card exchanged.
+    """
     expected = "no uncorrected error since the driver was loaded; ECC as it was set"
     gpus = asked(facts, expected, "ecc", "ecc_uncorrected")
     if isinstance(gpus, Finding):
@@ -103,7 +106,10 @@ def _on(flag: bool | None) -> str:
 
 @check("health.rows", "No memory row waits for a repair or cannot be repaired", needs=_NEEDS)
 def rows(facts: Facts) -> Finding:
-    """A GPU replaces bad memory rows by spare ones, at its next reset, until there are none."""
+    """A GPU replaces bad memory rows by spare ones, at its next reset, until there are none.
+
+    Reset the GPU to have a pending row replaced; where that failed, call support for another card.
+    """
     expected = "no row pending, none that could not be remapped"
     gpus = asked(facts, expected, "remapped_rows", "retired_pages_pending")
     if isinstance(gpus, Finding):
@@ -147,7 +153,10 @@ def _repaired(gpu: GpuHealth) -> int:
 
 @check("health.inforom", "Every GPU's infoROM is intact", needs=_NEEDS)
 def inforom(facts: Facts) -> Finding:
-    """It keeps the card's settings and error counts: without it neither can be trusted."""
+    """It keeps the card's settings and error counts: without it neither can be trusted.
+
+    Reset the GPU; an infoROM that stays corrupted can only be mended by the card's vendor.
+    """
     expected = "a right checksum"
     gpus = asked(facts, expected, "inforom")
     if isinstance(gpus, Finding):
@@ -169,7 +178,10 @@ def inforom(facts: Facts) -> Finding:
 
 @check("health.recovery", "No GPU asks to be recovered", needs=_NEEDS)
 def recovery(facts: Facts) -> Finding:
-    """Newer drivers say themselves what a GPU needs after an error."""
+    """Newer drivers say themselves what a GPU needs after an error.
+
+    Do what the driver asks for, a reset or a reboot, after what uses the GPU was stopped.
+    """
     expected = "recovery action: none"
     gpus = asked(facts, expected, "recovery_action")
     if isinstance(gpus, Finding):
@@ -201,7 +213,10 @@ def _wish(gpu: GpuHealth) -> str:
 
 @check("health.compute_mode", "Every GPU may be computed on, by any number", needs=_NEEDS)
 def compute_mode(facts: Facts) -> Finding:
-    """A GPU in another mode refuses CUDA to the second program, or to all."""
+    """A GPU in another mode refuses CUDA to the second program, or to all.
+
+    Set the mode back with `nvidia-smi -c DEFAULT`, unless the site wants it so.
+    """
     expected = "compute mode Default on every GPU"
     gpus = asked(facts, expected, "compute_mode")
     if isinstance(gpus, Finding):
@@ -224,7 +239,10 @@ def compute_mode(facts: Facts) -> Finding:
 
 @check("health.xid", "The kernel has no new Xid in its log", needs=("kernel_log", "pci"))
 def xid(facts: Facts) -> Finding:
-    """An Xid is how the driver reports that a GPU failed; each number asks for something else."""
+    """An Xid is how the driver reports that a GPU failed; each number asks for something else.
+
+    The finding says for each number what to do, from restarting a program to exchanging a card.
+    """
     log = facts.kernel_log
     found = [(line["time"], parse_xid(line["text"])) for line in log["lines"]]
     errors = [(when, error) for when, error in found if error is not None]

@@ -83,7 +83,11 @@ def pending_reboot(facts: Facts) -> Finding:
 
 @check("host.disk", "There is space left for images, packages and logs", needs=("system",))
 def disk(facts: Facts) -> Finding:
-    """A full disk stops pulls, upgrades and dockerd itself, each with another error."""
+    """A full disk stops pulls, upgrades and dockerd itself, each with another error.
+
+    Free space where the check says so: `docker system df` shows what images and containers
+    take, `journalctl --disk-usage` what logs do.
+    """
     disks = _file_systems(facts.system["disks"])
     if not disks:
         return undetermined(

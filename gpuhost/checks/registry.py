@@ -43,6 +43,10 @@ SECTION_WORDS = {
     "docker": "the daemon's answers, daemon.json, units and packages",
     "toolkit": "NVIDIA's container toolkit and the CDI specifications",
     "users": "the docker group and the declared users",
+    "health": "memory errors, links, clocks, temperatures and power of the GPUs",
+    "kernel_log": "the driver's messages in the kernel's log",
+    "upkeep": "the clock, pending upgrades and the kernel of the next boot",
+    "provisioning": "what the roles have left on the host, for the plan",
     "containers": "containers that are started on sets of GPUs, and what each one sees",
 }
 Judgement = Callable[[Facts], Finding]

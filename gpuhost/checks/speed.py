@@ -32,7 +32,10 @@ HOTTEST_C = 90
 
 @check("speed.pcie", "Every GPU has all its PCIe lanes at full speed", needs=_NEEDS)
 def pcie(facts: Facts) -> Finding:
-    """A card that is not seated well works, at half the speed or less."""
+    """A card that is not seated well works, at half the speed or less.
+
+    Reseat the card or its riser, and compare the slot's width with the board's manual.
+    """
     expected = "as many lanes as GPU and slot have, under load at the highest generation"
     gpus = asked(facts, expected, "pcie_width", "pcie_width_max", "pcie_generation")
     if isinstance(gpus, Finding):
@@ -112,7 +115,10 @@ def _down(gpu: GpuHealth) -> str:
 
 @check("speed.clocks", "Nothing slows a GPU down", needs=_NEEDS)
 def clocks(facts: Facts) -> Finding:
-    """A GPU that is too hot or gets too little power protects itself by becoming slow."""
+    """A GPU that is too hot or gets too little power protects itself by becoming slow.
+
+    Look at fans, airflow and power cables first; the finding names the reason that the GPU gives.
+    """
     expected = "no slowdown by hardware or heat"
     gpus = asked(facts, expected, "clocks_event_reasons")
     if isinstance(gpus, Finding):
@@ -152,7 +158,10 @@ def _reasons(gpu: GpuHealth) -> str:
 
 @check("speed.temperature", "No GPU is too hot", needs=_NEEDS)
 def temperature(facts: Facts) -> Finding:
-    """Heat makes a GPU slow first, then switches it off."""
+    """Heat makes a GPU slow first, then switches it off.
+
+    Look at fans, filters and the room's temperature before the GPU is used again.
+    """
     expected = f"more than {NEAR_C} °C below what the GPU may have"
     gpus = asked(facts, expected, "temperature", "temperature_margin", "memory_temperature")
     if isinstance(gpus, Finding):
@@ -198,7 +207,10 @@ def _degrees(gpu: GpuHealth, margin: int) -> str:
 
 @check("speed.power", "Every GPU tells its power, and may use what it is made for", needs=_NEEDS)
 def power(facts: Facts) -> Finding:
-    """A power reading that fails is a sign of a failing card; a lower limit makes it slow."""
+    """A power reading that fails is a sign of a failing card; a lower limit makes it slow.
+
+    Set the limit back with `nvidia-smi -pl`; where no power can be read, reboot, then call support.
+    """
     expected = "a reading from every GPU, and the same limit on all of a model"
     unread = {
         g["index"]: g["failures"]["power"] for g in facts.health["gpus"] if "power" in g["failures"]

@@ -19,7 +19,10 @@ SHOWN = 6
 
 @check("upkeep.clock", "The clock is kept right", needs=("upkeep",))
 def clock(facts: Facts) -> Finding:
-    """A wrong clock breaks certificates, tokens and every comparison of logs."""
+    """A wrong clock breaks certificates, tokens and every comparison of logs.
+
+    Install and start a time service (chrony or systemd-timesyncd) that reaches its servers.
+    """
     found = facts.upkeep["clock"]
     units = found["units"]
     seen_units = listed(f"{u['name']} {u['active_state']}" for u in units)
@@ -63,7 +66,10 @@ def _why_loose(units: Sequence[Unit]) -> tuple[str, str]:
     "upkeep.upgrades", "No upgrade at night replaces driver, docker or toolkit", needs=("upkeep",)
 )
 def upgrades(facts: Facts) -> Finding:
-    """An unattended upgrade is the usual reason why a host that worked does not in the morning."""
+    """An unattended upgrade is the usual reason why a host that worked does not in the morning.
+
+    Hold the packages that the finding names; provisioning does that for the driver.
+    """
     found = facts.upkeep["upgrades"]
     pending = found["pending"]
     expected = "nothing of driver, docker and toolkit that upgrades by itself"
@@ -123,7 +129,10 @@ def _shown(pending: Sequence[Upgrade]) -> str:
     needs=("upkeep", "driver", "system"),
 )
 def next_boot(facts: Facts) -> Finding:
-    """A kernel without its nvidia module shows only when the host comes back without GPUs."""
+    """A kernel without its nvidia module shows only when the host comes back without GPUs.
+
+    Build the module for that kernel, with its headers and `dkms autoinstall`, before it boots.
+    """
     boot, user_space = facts.upkeep["next_boot"], facts.driver["userspace_version"]
     kernel, module = boot["kernel"], boot["module_version"]
     if user_space is None and not facts.driver["on_disk_version"]:
