@@ -20,7 +20,10 @@ _LOOK_AT_FABRIC = f"systemctl status {UNIT}; journalctl -u {UNIT} -b"
 
 @check("gpu.mig_mode", "No change of MIG mode is waiting for a reset", needs=("nvml",))
 def mig_mode(facts: Facts) -> Finding:
-    """A pending mode becomes real at the next reset or reboot: the GPUs will be other ones then."""
+    """A pending mode becomes real at the next reset or reboot: the GPUs will be other ones then.
+
+    Make the pending mode real now with a reset of the GPU or a reboot, or take it back.
+    """
     gpus = [gpu for gpu in facts.nvml["gpus"] if gpu["mig_current"] is not None]
     if not gpus:
         words = nvml_words(facts.nvml)
@@ -60,7 +63,10 @@ def _mode(is_on: bool | None) -> str:
 
 @check("gpu.fabric", "The GPUs have joined their NVSwitches", needs=("nvml", "pci", "driver"))
 def fabric(facts: Facts) -> Finding:
-    """On an NVSwitch board CUDA does not start on a GPU that is not in the fabric (error 802)."""
+    """On an NVSwitch board CUDA does not start on a GPU that is not in the fabric (error 802).
+
+    Start the fabric manager, and read its journal where a GPU stays outside the fabric.
+    """
     told = [(gpu["index"], gpu.get("fabric")) for gpu in facts.nvml["gpus"]]
     joined = [(index, found) for index, found in told if found]
     switches = _switches(facts)
@@ -112,7 +118,10 @@ def _unit_is_active(facts: Facts) -> bool:
     needs=("driver", "pci"),
 )
 def fabric_manager(facts: Facts) -> Finding:
-    """NVSwitches do nothing until it has set them up, and it refuses any other driver version."""
+    """NVSwitches do nothing until it has set them up, and it refuses any other driver version.
+
+    Install nvidia-fabricmanager at the driver's exact version, then enable and start it.
+    """
     switches = _switches(facts)
     if not switches:
         return not_applicable("there is no NVSwitch")
