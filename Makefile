@@ -14,7 +14,7 @@ DEBIAN_PACKAGES := python3 python3-venv mmdebstrap systemd-container iproute2 ip
     debian-archive-keyring zstd kmod pci.ids
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lab demo test test-unit fault-score check lock wheel clean
+.PHONY: help setup setup-lab demo test test-slow test-unit fault-score check lock wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,9 +47,12 @@ setup-lab: setup  ## What `gpuhost lab` needs of this machine
 demo: setup-lab  ## A rehearsal host, provisioned and verified
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/demo $(DEMO_HOST) $(DEMO_GPUS)
 
-test: setup-lab  ## All tests: static checks, unit, roles, lab
+test: setup-lab  ## Static checks, unit, roles and lab tests
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: setup-lab  ## The lab tests that take minutes each: pasts that are mended, killed controllers
+	$(BIN)/python -m pytest -m slow
 
 test-unit: setup  ## The fast tests
 	$(BIN)/python -m pytest -m 'not lab' -n auto
