@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from gpuhost.model import RunReport
+from gpuhost.model import Desired, RunReport
 from gpuhost.report import WRITERS
 
+SECRET = ("registry_logins",)
 REPORT_FILES = {"json": "report.json", "junit": "junit.xml"}
 
 
@@ -27,6 +28,10 @@ class Run:
     def evidence_path(self, host: str) -> Path:
         """Where the evidence of ``host`` is kept."""
         return self.folder / "evidence" / f"{host}.json"
+
+    def desired_path(self, host: str) -> Path:
+        """Where it is kept what ``host`` was declared to be."""
+        return self.folder / "desired" / f"{host}.json"
 
 
 def now() -> str:
@@ -49,9 +54,24 @@ def begin(runs_dir: Path) -> Run:
 def keep_evidence(run: Run, evidence: Mapping[str, Any]) -> None:
     """Keep each host's Evidence; readable by its owner only, for it describes the host."""
     for host, document in evidence.items():
-        path = run.evidence_path(host)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        _keep(run.evidence_path(host), document)
+
+
+def keep_desired(run: Run, desired: Mapping[str, Desired]) -> None:
+    """Keep what each host was declared to be, so that its evidence can be judged again.
+
+    What a host logs in to registries with is left out: no check reads it.
+    """
+    for host, declared in desired.items():
+        document = asdict(declared)
+        for name in SECRET:
+            del document[name]
+        _keep(run.desired_path(host), document)
+
+
+def _keep(path: Path, document: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def keep_report(run: Run, report: RunReport) -> RunReport:

@@ -56,6 +56,7 @@ def prove(
     with ui.stage("verify", targets.names):
         collected = collect(targets, spec_for, ui.listen, forks=settings.forks)
     runs.keep_evidence(run, collected.evidence)
+    runs.keep_desired(run, {name: targets.desired[name] for name in collected.evidence})
     return {
         name: judge_host(
             name, collected.evidence[name], targets.desired[name], [s.info.name for s in selected]

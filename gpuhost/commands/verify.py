@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
-from gpuhost.commands.common import begin, common_options, finish, hosts_argument
+from gpuhost.commands.common import begin, common_options, finish
 from gpuhost.errors import ExitCode
 from gpuhost.model import Suite
 
 
 @click.command()
-@hosts_argument
+@click.argument("hosts", nargs=-1, metavar="[HOST...]")
 @common_options
 @click.option(
     "--suite",
@@ -23,10 +24,19 @@ from gpuhost.model import Suite
 @click.option(
     "--check", "names", multiple=True, metavar="NAME", help="Only this check; may be repeated."
 )
+@click.option(
+    "--from",
+    "saved",
+    multiple=True,
+    metavar="RUN|FILE",
+    help="Judge the evidence of an earlier run (its id, or 'latest') or of a file again; asks "
+    "no host. May be repeated.",
+)
 def verify(
     hosts: tuple[str, ...],
     suite: str | None,
     names: tuple[str, ...],
+    saved: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> ExitCode:
@@ -35,6 +45,12 @@ def verify(
     Reads each host once, starts containers with GPUs partitioned among them,
     and compares what each container sees with what it asked for. Only PASS
     is a pass: what could not be determined is UNKNOWN, and counts.
+
+    \b
+    Examples:
+      gpuhost verify lab-01
+      gpuhost verify lab-01 --check partition.gpus
+      gpuhost verify --from latest lab-01     judge again, offline
     """
     from gpuhost.checks.registry import select
     from gpuhost.verify import verify as use_case
@@ -42,9 +58,30 @@ def verify(
     if names and suite:
         raise click.UsageError("--check and --suite exclude each other.")
     select(names)
+    if saved:
+        return _again(saved, hosts, names, Suite(suite or Suite.STANDARD), as_json)
+    if not hosts:
+        raise click.UsageError("Name a host, or evidence with --from.")
     settings, targets, ui = begin(hosts, options)
     return finish(
         use_case(targets, settings, ui, names=names, suite=Suite(suite or Suite.STANDARD)),
         settings,
         as_json,
     )
+
+
+def _again(
+    saved: tuple[str, ...],
+    hosts: tuple[str, ...],
+    names: tuple[str, ...],
+    suite: Suite,
+    as_json: bool,
+) -> ExitCode:
+    from gpuhost import settings as settings_room
+    from gpuhost.rejudge import judge_again
+    from gpuhost.report import WRITERS
+
+    settings = settings_room.load({})
+    report = judge_again(saved, settings.runs_dir, hosts=hosts, names=names, suite=suite)
+    WRITERS["json" if as_json else "table"](report, sys.stdout)
+    return report.exit_code
