@@ -19,6 +19,7 @@ from gpuhost.history.compare import Kind, Onset, Transition, onset, transitions
 from gpuhost.history.records import Examination
 from gpuhost.history.standing import Standing, standing
 from gpuhost.model import RunReport
+from gpuhost.report import prometheus
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
@@ -167,7 +168,27 @@ def _keep_house(night: Night, settings: Settings) -> Iterator[str]:
         quarantine.write(settings.state_dir, night.standings.values())
     except OSError as error:
         yield f"The list of quarantined hosts could not be written: {error}."
+    if settings.textfile:
+        try:
+            write_metrics(night, settings.textfile)
+        except OSError as error:
+            yield f"The metrics could not be written to {settings.textfile}: {error.strerror}."
     yield from rotate(settings, datetime.now(UTC))
+
+
+def write_metrics(night: Night, path: Path) -> None:
+    """Write the night's metrics in one step: the node exporter may read at any time.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    quarantined = [found.host for found in night.standings.values() if found.quarantined]
+    # The collector reads *.prom; it would take half a file that has this name.
+    fresh = path.with_name(f".{path.name}.new")
+    with fresh.open("w", encoding="utf-8") as stream:
+        prometheus.write(night.report, stream, quarantined)
+    fresh.chmod(0o644)
+    fresh.replace(path)
 
 
 def rotate(settings: Settings, now: datetime) -> Iterator[str]:

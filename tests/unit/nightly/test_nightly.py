@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -139,6 +140,27 @@ def test_quarantined_hosts_stand_in_a_file_for_schedulers(
     assert (settings.state_dir / "quarantine.txt").read_text() == "b\n"
     run(settings, monkeypatch, night(1, {"a": WELL, "b": WELL}))
     assert (settings.state_dir / "quarantine.txt").read_text() == ""
+
+
+def test_metrics_are_written_where_node_exporter_reads_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, told: list[notify.Message]
+) -> None:
+    del told
+    settings = replace(settings, textfile=settings.project / "gpuhost.prom")
+    run(settings, monkeypatch, night(0, {"a": WELL, "b": ILL}))
+    text = (settings.project / "gpuhost.prom").read_text()
+    assert 'gpuhost_host_quarantined{host="b"} 1\n' in text
+    assert 'gpuhost_host_quarantined{host="a"} 0\n' in text
+    assert [p.name for p in settings.project.glob("*gpuhost.prom*")] == ["gpuhost.prom"]
+
+
+def test_metrics_that_cannot_be_written_are_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, told: list[notify.Message]
+) -> None:
+    settings = replace(settings, textfile=settings.project / "no" / "gpuhost.prom")
+    found = run(settings, monkeypatch, night(0, {"a": WELL}))
+    assert found.exit_code is ExitCode.SETUP
+    assert "metrics could not be written" in told[0].body
 
 
 def test_a_history_that_cannot_be_used_is_told_and_the_report_is_kept(
