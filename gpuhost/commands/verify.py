@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
-from gpuhost.commands.common import begin, common_options, finish
+from gpuhost.commands.common import begin, common_options, finish, flags
 from gpuhost.errors import ExitCode
 from gpuhost.model import Suite
+
+LOCALHOST = "localhost"
 
 
 @click.command()
@@ -51,6 +53,7 @@ def verify(
       gpuhost verify lab-01
       gpuhost verify lab-01 --check partition.gpus
       gpuhost verify --from latest lab-01     judge again, offline
+      gpuhost verify localhost                this machine, without SSH
     """
     from gpuhost.checks.registry import select
     from gpuhost.verify import verify as use_case
@@ -62,6 +65,8 @@ def verify(
         return _again(saved, hosts, names, Suite(suite or Suite.STANDARD), as_json)
     if not hosts:
         raise click.UsageError("Name a host, or evidence with --from.")
+    if hosts == (LOCALHOST,):
+        return _here(options, names, Suite(suite or Suite.STANDARD), as_json)
     settings, targets, ui = begin(hosts, options)
     return finish(
         use_case(targets, settings, ui, names=names, suite=Suite(suite or Suite.STANDARD)),
@@ -85,3 +90,13 @@ def _again(
     report = judge_again(saved, settings.runs_dir, hosts=hosts, names=names, suite=suite)
     WRITERS["json" if as_json else "table"](report, sys.stdout)
     return report.exit_code
+
+
+def _here(options: dict[str, Any], names: tuple[str, ...], suite: Suite, as_json: bool) -> ExitCode:
+    from gpuhost import settings as settings_room
+    from gpuhost.local import verify_here
+    from gpuhost.ui import choose
+
+    settings = settings_room.load(flags(options))
+    report = verify_here(settings, choose(quiet=options["quiet"]), names=names, suite=suite)
+    return finish(report, settings, as_json)
