@@ -14,7 +14,7 @@ from gpuhost.model import Desired, RunReport
 from gpuhost.report import WRITERS
 
 SECRET = ("registry_logins",)
-REPORT_FILES = {"json": "report.json", "junit": "junit.xml"}
+REPORT_FILES = {"json": "report.json", "junit": "junit.xml", "html": "report.html"}
 
 
 @dataclass(frozen=True)

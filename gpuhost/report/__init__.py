@@ -14,7 +14,7 @@ from gpuhost.model import RunReport
 
 Writer = Callable[[RunReport, TextIO], None]
 
-FORMATS = ("table", "json", "junit")
+FORMATS = ("table", "json", "junit", "html")
 
 
 def _writer(name: str) -> Writer:
