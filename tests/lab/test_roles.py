@@ -119,7 +119,7 @@ def test_a_broken_daemon_json_stops_everything_before_it_begins(target: Target) 
 def test_all_users_that_do_not_exist_are_named(target: Target) -> None:
     play = target.provision("-t", "docker_users", docker_users_names=["alice", "dora", "emil"])
     assert not play.is_good
-    assert "There is no user dora, emil on this host" in play.output
+    assert "there is no user dora, emil on this host" in play.output
 
 
 def test_another_branch_is_loaded_without_a_reboot_and_cdi_follows(target: Target) -> None:
@@ -179,7 +179,7 @@ def test_everything_that_is_wrong_is_said_at_once(bare: Target) -> None:
     )
     assert not play.is_good
     assert play.changed == 0
-    assert "The proprietary kernel modules of branch 620 do not drive" in play.output
+    assert "the proprietary kernel modules of branch 620 do not drive" in play.output
     assert "MiB are needed" in play.output
 
 
