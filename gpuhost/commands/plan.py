@@ -57,7 +57,8 @@ def show_plans(planned: Planned, *, err: bool) -> None:
 
 def _show(hosts: str, host_plan: HostPlan, *, err: bool) -> None:
     if host_plan.is_empty:
-        click.echo(f"{hosts}: nothing to change", err=err)
+        unsure = " that can be told from here" if host_plan.runs else ""
+        click.echo(f"{hosts}: nothing to change{unsure}", err=err)
         _show_runs(host_plan, err=err)
         return
     click.echo(f"{click.style(hosts, bold=True)} would change:", err=err)

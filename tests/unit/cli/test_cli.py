@@ -17,7 +17,7 @@ from gpuhost.commands import provision
 from gpuhost.errors import ExitCode, InventoryError, UsageError
 from gpuhost.inventory import Host
 from gpuhost.model import HostReport
-from gpuhost.plan import Change, HostPlan
+from gpuhost.plan import Change, HostPlan, Run
 from gpuhost.provision import Planned
 from gpuhost.rollout import Strategy
 from gpuhost.targets import Targets
@@ -145,6 +145,19 @@ def test_the_plan_as_json_has_every_change(
     assert cli.run(["plan", "gpu-01", "--json"]) is ExitCode.OK
     (host,) = json.loads(capsys.readouterr().out)["hosts"]
     assert host["changes"] == [{"component": "docker", "what": "install docker-ce (newest)"}]
+
+
+def test_a_role_that_runs_without_a_known_change_is_told_with_its_reason(
+    targets: Targets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del targets
+    found = HostPlan("gpu-01", runs=(Run("docker_ce", "a file of it was edited"),))
+    monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: planned(found))
+    assert cli.run(["plan", "gpu-01"]) is ExitCode.OK
+    assert capsys.readouterr().out == (
+        "gpu-01: nothing to change that can be told from here\n"
+        "  docker   runs, because a file of it was edited\n"
+    )
 
 
 def test_a_host_that_could_not_be_planned_shows_in_the_exit_code(
