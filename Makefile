@@ -14,7 +14,7 @@ DEBIAN_PACKAGES := python3 python3-venv mmdebstrap systemd-container iproute2 ip
     debian-archive-keyring zstd kmod pci.ids
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lab demo test test-slow test-unit fault-score check lock wheel clean
+.PHONY: help setup setup-lab demo test test-slow test-unit fault-score bench check lock wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ test-unit: setup  ## The fast tests
 
 fault-score: setup-lab  ## Every fault of the lab made in a healthy host: is it found? (docs/faults.md)
 	$(BIN)/python tests/bench/fault_score.py --write --healthy $(HEALTHY_RUNS)
+
+bench: setup  ## Figures that have to hold, as ratios measured in one run
+	PYTHONPATH=tests $(BIN)/python tests/bench/history_scale.py
 
 check: setup  ## ruff, mypy, yamllint, ansible-lint
 	$(BIN)/ruff check .
