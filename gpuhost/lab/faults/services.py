@@ -47,8 +47,8 @@ FAULTS = (
         "network",
         "the registry's address refuses connections",
         (
-            "iptables -I OUTPUT -p tcp --dport 443 -j REJECT --reject-with tcp-reset",
-            "iptables -D OUTPUT -p tcp --dport 443 -j REJECT --reject-with tcp-reset; true",
+            "iptables -w -I OUTPUT -p tcp --dport 443 -j REJECT --reject-with tcp-reset",
+            "iptables -w -D OUTPUT -p tcp --dport 443 -j REJECT --reject-with tcp-reset; true",
         ),
         ("cannot reach the registry", "curl"),
     ),
