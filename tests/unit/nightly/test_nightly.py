@@ -142,6 +142,15 @@ def test_quarantined_hosts_stand_in_a_file_for_schedulers(
     assert (settings.state_dir / "quarantine.txt").read_text() == ""
 
 
+def test_a_night_of_some_hosts_lets_no_other_out_of_quarantine(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, told: list[notify.Message]
+) -> None:
+    del told
+    run(settings, monkeypatch, night(0, {"a": ILL, "b": ILL}))
+    run(settings, monkeypatch, night(1, {"a": WELL}))
+    assert (settings.state_dir / "quarantine.txt").read_text() == "b\n"
+
+
 def test_metrics_are_written_where_node_exporter_reads_them(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, told: list[notify.Message]
 ) -> None:
