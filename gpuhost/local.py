@@ -24,7 +24,7 @@ from gpuhost.probe.schema import Evidence, Spec
 from gpuhost.settings import Settings
 from gpuhost.targets import inventories, resolve
 from gpuhost.ui import Ui
-from gpuhost.verify import finished, judge_host, keep
+from gpuhost.verify import finished, is_complete, judge_host, keep
 
 LOCALHOST = "localhost"
 TAIL = 2000
@@ -47,7 +47,7 @@ def verify_here(
     runs.keep_evidence(run, {LOCALHOST: evidence})
     runs.keep_desired(run, {LOCALHOST: declared})
     report = judge_host(LOCALHOST, evidence, declared, [s.info.name for s in selected])
-    complete = not names and suite is not Suite.QUICK
+    complete = is_complete(names, suite)
     return keep(run, finished(run, "verify", [report], complete=complete), settings, ui)
 
 

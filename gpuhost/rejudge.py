@@ -19,7 +19,7 @@ from gpuhost.errors import UsageError
 from gpuhost.model import Desired, HostReport, RunReport, Suite
 from gpuhost.probe.schema import SCHEMA_VERSION, Evidence
 from gpuhost.suggest import did_you_mean
-from gpuhost.verify import judge_host
+from gpuhost.verify import is_complete, judge_host
 
 COMMAND = "verify --from"
 
@@ -68,7 +68,7 @@ def judge_again(
         finished=runs.now(),
         gpuhost_version=__version__,
         hosts=tuple(_judged(saved, checks) for saved in found if not hosts or saved.host in hosts),
-        complete=not names and suite is not Suite.QUICK,
+        complete=is_complete(names, suite),
     )
 
 
