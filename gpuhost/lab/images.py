@@ -123,7 +123,7 @@ def ensure(cache: Path, progress: Progress = lambda _: None) -> Path:
 
     About 15 s on two cores, once.
     """
-    target = cache / "registry"
+    target = cache / f"registry-{key()[:12]}"
 
     def build(scratch: Path) -> Path:
         progress("Building the lab's container images")

@@ -8,8 +8,10 @@
 ``libnvidia-container/gpgkey``                  … and its key
 ==============================================  =========================================
 
-Each part is built when it is first needed and again when what it is made
-from changes. Each vendor has a key of its own, kept in the lab's cache.
+Each part is built in the lab's cache when it is first needed, in a folder named
+after what it is made from, so that labs with different code share one cache. What
+a lab serves is a folder of its own that links to them. Each vendor has a key of
+its own, kept in the lab's cache.
 """
 
 from __future__ import annotations
@@ -101,6 +103,11 @@ class Mirror:
         return layout.variables(self.url, layout.find(DISTROS[suite]), keys, "lab-cuda.asc")
 
 
+def folder(state: Path) -> Path:
+    """What the mirror of a lab serves."""
+    return state / "mirror"
+
+
 def ensure(
     cache: Path,
     state: Path,
@@ -115,10 +122,10 @@ def ensure(
     From nothing it takes about 25 s a suite on two cores. Raises LabError
     for an unknown suite, where something is missing or the port is taken.
     """
+    www = folder(state)
     with locked(cache, "mirror"):
-        keys = build(cache, suites, progress)
-    root = cache / "mirror"
-    argv = [sys.executable, "-P", str(_FILE_SERVER), str(root), address, str(port)]
+        keys = build(cache, www, suites, progress)
+    argv = [sys.executable, "-P", str(_FILE_SERVER), str(www), address, str(port)]
     version = key_of(_FILE_SERVER)
     daemon.ensure(_DAEMON, argv, state=state, address=address, port=port, version=version)
     return Mirror(f"http://{address}:{port}", keys)
@@ -129,8 +136,10 @@ def stop(state: Path) -> None:
     daemon.stop(state, _DAEMON)
 
 
-def build(cache: Path, suites: Sequence[str], progress: Progress = lambda _: None) -> Keys:
-    """Make ``cache/mirror`` hold every repository for these suites; returns their keys."""
+def build(
+    cache: Path, www: Path, suites: Sequence[str], progress: Progress = lambda _: None
+) -> Keys:
+    """Make ``www`` hold every repository for these suites; returns their keys."""
     unknown = sorted(set(suites) - set(DISTROS))
     if unknown:
         raise LabError(
@@ -142,9 +151,9 @@ def build(cache: Path, suites: Sequence[str], progress: Progress = lambda _: Non
     parts.append(_toolkit_part(cache, keys))
     # Docker's packages use every core by themselves; the others mostly wait for the network.
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda part: part.ensure(cache / "mirror", progress), parts))
-    _publish_key(keys.docker, cache / "mirror/docker/linux/debian/gpg")
-    _publish_key(keys.toolkit, cache / "mirror/libnvidia-container/gpgkey")
+        list(pool.map(lambda part: part.ensure(cache, www, progress), parts))
+    _publish_key(keys.docker, www / "docker/linux/debian/gpg")
+    _publish_key(keys.toolkit, www / "libnvidia-container/gpgkey")
     return keys
 
 
@@ -161,20 +170,32 @@ class Part:
     make: Callable[[Path], Path]
     made_from: tuple[str | Path, ...] = field(default=())
 
-    def ensure(self, root: Path, progress: Progress) -> None:
-        """Make the part where it is missing or made from something else."""
+    def ensure(self, cache: Path, www: Path, progress: Progress) -> None:
+        """Have ``www`` serve the part, made where the cache has none of the kind."""
 
         def make(scratch: Path) -> Path:
             progress(f"Building the package mirror: {self.title}")
             return self.make(scratch)
 
-        ensure_built(root / self.path, key_of(*self.made_from, *_SHARED_CODE), make)
+        key = key_of(*self.made_from, *_SHARED_CODE)
+        built = cache / "parts" / f"{self.path.replace('/', '-')}-{key[:12]}"
+        ensure_built(built, key, make)
+        _link(www / self.path, built)
 
 
 def _keys(cache: Path) -> Keys:
     folder = cache / "keys"
     names = ("debian", "docker", "driver", "toolkit")
     return Keys(**{name: signing.signing_key(folder, f"lab-{name}") for name in names})
+
+
+def _link(path: Path, target: Path) -> None:
+    """Have ``path`` lead to ``target`` from one moment to the next: hosts may be reading."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.replace(path)
 
 
 def _publish_key(key: SigningKey, target: Path) -> None:

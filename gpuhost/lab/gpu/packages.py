@@ -140,9 +140,9 @@ def build(cache: Path, out: Path, suite: str) -> list[Path]:
     """
     del suite
     kernel = os.uname().release
-    made = cache / "driver-packages"
     key = key_of(native.NATIVE, _DEBIAN, *_MAKERS, kernel)
-    with locked(cache, made.name):
+    made = cache / "parts" / f"driver-packages-{key[:12]}"
+    with locked(cache, "driver-packages"):
         ensure_built(made, key, lambda scratch: _build(cache, scratch, kernel))
         debs = sorted(made.glob("*.deb"))
         place(debs, out)

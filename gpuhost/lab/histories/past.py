@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gpuhost.lab import base, inside, power
 from gpuhost.lab.gpu.deb import Package, pack
-from gpuhost.lab.mirror import DISTROS, Mirror
+from gpuhost.lab.mirror import DISTROS, Mirror, folder
 from gpuhost.lab.settings import LabSettings
 from gpuhost.lab.state import HostRecord
 
@@ -80,8 +80,8 @@ class Past:
 
     def driver_packages(self, version: str) -> list[Path]:
         """The lab's package files of one driver version."""
-        folder = self.where.cache / "mirror" / "cuda" / self.distro / "x86_64"
-        return sorted(folder.glob(f"*_{version}-1_*.deb"))
+        served = folder(self.where.state) / "cuda" / self.distro / "x86_64"
+        return sorted(served.glob(f"*_{version}-1_*.deb"))
 
     def reboot(self) -> None:
         """Reboot the host and wait for it."""

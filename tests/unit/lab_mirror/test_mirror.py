@@ -88,7 +88,7 @@ EVERYTHING_FOR_TRIXIE = {"docker-trixie", "driver-trixie", "debian-trixie", "too
 
 def test_the_layout_is_that_of_the_vendors(builds: Builds, tmp_path: Path) -> None:
     told: list[str] = []
-    mirror.build(tmp_path, ["trixie"], told.append)
+    mirror.build(tmp_path, tmp_path / "mirror", ["trixie"], told.append)
     assert set(builds.made) == EVERYTHING_FOR_TRIXIE
     assert len(told) == len(builds.made)
     assert any("Docker for debian13" in line for line in told)
@@ -116,21 +116,38 @@ def test_the_layout_is_that_of_the_vendors(builds: Builds, tmp_path: Path) -> No
 def test_what_is_built_stays_and_another_suite_adds_only_its_own_parts(
     builds: Builds, tmp_path: Path
 ) -> None:
-    keys = mirror.build(tmp_path, ["trixie"])
-    assert mirror.build(tmp_path, ["trixie"]) == keys
+    keys = mirror.build(tmp_path, tmp_path / "mirror", ["trixie"])
+    assert mirror.build(tmp_path, tmp_path / "mirror", ["trixie"]) == keys
     assert len(builds.made) == len(EVERYTHING_FOR_TRIXIE)
-    mirror.build(tmp_path, ["trixie", "bookworm"])
+    mirror.build(tmp_path, tmp_path / "mirror", ["trixie", "bookworm"])
     assert set(builds.made[4:]) == {"docker-bookworm", "driver-bookworm", "debian-bookworm"}
     assert (tmp_path / "mirror/docker/linux/debian/dists/trixie/InRelease").is_file()
 
 
 def test_a_new_key_makes_its_repository_anew(builds: Builds, tmp_path: Path) -> None:
-    mirror.build(tmp_path, ["trixie"])
+    mirror.build(tmp_path, tmp_path / "mirror", ["trixie"])
     (tmp_path / "keys/lab-toolkit.asc").unlink()
-    mirror.build(tmp_path, ["trixie"])
+    mirror.build(tmp_path, tmp_path / "mirror", ["trixie"])
     assert builds.made[4:] == ["toolkit"]
+
+
+def test_labs_of_different_code_share_a_cache_and_rebuild_nothing_of_each_others(
+    builds: Builds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.py"
+    other.write_text("# another recipe")
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    mirror.build(tmp_path, mine, ["trixie"])
+    with monkeypatch.context() as changed:
+        changed.setattr(mirror, "_SHARED_CODE", (other,))
+        mirror.build(tmp_path, theirs, ["trixie"])
+    made = len(builds.made)
+    mirror.build(tmp_path, mine, ["trixie"])
+    assert len(builds.made) == made
+    index = "libnvidia-container/stable/deb/amd64/Packages"
+    assert (mine / index).read_text() != (theirs / index).read_text()
 
 
 def test_an_unknown_suite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="sid"):
-        mirror.build(tmp_path, ["sid"])
+        mirror.build(tmp_path, tmp_path / "mirror", ["sid"])
