@@ -110,6 +110,17 @@ class Inventory:
             )
         return tuple(Host(**host) for host in answer["selected"])
 
+    def declare(
+        self, host: str, roles: Sequence[str], facts: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """What ``roles`` declare for a host with these facts, and why others could not be told.
+
+        Raises:
+            InventoryError: Ansible ended without an answer.
+        """
+        answer = self._reader.ask(host=host, roles=list(roles), facts=dict(facts))
+        return answer["declared"], answer["unresolved"]
+
     def _unknown(self, terms: Sequence[str]) -> InventoryError:
         named = self.hosts + tuple(self.groups)
         words = [

@@ -7,10 +7,13 @@ are JSON, one a line; the first answer comes unasked:
 
     {"hosts": [name…], "groups": {name: [host…]}}
     {"patterns": [pattern…], "prefixes": [prefix…]}  →  {"selected": [host…], "unknown": [pattern…]}
+    {"host": name, "roles": [role…], "facts": {…}}   →  {"declared": {role: …}, "unresolved": {…}}
     anything that Ansible objects to                 →  {"error": its words}
 
 A host is {"name", "address", "variables": {…}, "unresolved": {variable: why}},
-with the variables that begin with one of the prefixes, templates resolved.
+with the variables that begin with one of the prefixes, templates resolved. What
+a role declares is its variable ``__ROLE_declared``, as its tasks would see it on
+a host with these facts.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from ansible import constants
@@ -41,6 +45,7 @@ class Reader:
 
     def __init__(self, path: str, basedir: str) -> None:
         init_plugin_loader()
+        self._roles = Path(basedir, "roles")
         self._loader = DataLoader()
         self._loader.set_basedir(basedir)
         _load_vault_secrets(self._loader)
@@ -66,6 +71,42 @@ class Reader:
             return {"selected": [], "unknown": unknown}
         hosts = self._manager.get_hosts(terms)
         return {"selected": [self._host(h, tuple(prefixes)) for h in hosts], "unknown": []}
+
+    def declare(self, host: str, roles: list[str], facts: dict[str, Any]) -> Answer:
+        """What each of the roles declares for a host with these facts."""
+        found: Answer = {"declared": {}, "unresolved": {}}
+        inventory = self._variables.get_vars(host=self._manager.get_host(host))
+        for role in roles:
+            try:
+                found["declared"][role] = self._declared(role, inventory, facts)
+            except AnsibleError as error:
+                found["unresolved"][role] = words(error)
+        return found
+
+    def _declared(self, role: str, inventory: dict[str, Any], facts: dict[str, Any]) -> Any:
+        folder = self._roles / role
+        # As a play has them: a role's defaults weigh least and its variables most.
+        context = {
+            **self._yaml(folder / "defaults" / "main.yml"),
+            **inventory,
+            "ansible_facts": facts,
+            "ansible_search_path": [str(folder)],
+            **self._yaml(folder / "vars" / "main.yml"),
+        }
+        if f"__{role}_declared" not in context:
+            return {}
+        templar = Templar(loader=self._loader, variables=context)
+        for name in plain(templar.template(context.get(f"__{role}_systems", []))):
+            if (folder / "vars" / name).is_file():
+                context |= self._yaml(folder / "vars" / name)
+                break
+        templar = Templar(loader=self._loader, variables=context)
+        return plain(templar.template(context[f"__{role}_declared"]))
+
+    def _yaml(self, path: Path) -> dict[str, Any]:
+        if not path.is_file():
+            return {}
+        return self._loader.load_from_file(str(path), trusted_as_template=True) or {}
 
     def _expand(self, term: str) -> list[str]:
         # In an inventory web-[1:3] stands for hosts; in a pattern Ansible would slice a group.
@@ -156,8 +197,9 @@ def _load_vault_secrets(loader: DataLoader) -> None:
 def answers(reader: Reader, questions: Iterable[str]) -> Iterator[Answer]:
     """One answer for each question."""
     for question in questions:
+        asked = json.loads(question)
         try:
-            yield reader.select(**json.loads(question))
+            yield reader.declare(**asked) if "facts" in asked else reader.select(**asked)
         except AnsibleError as error:
             yield refusal(error)
 
