@@ -15,6 +15,7 @@ from gpuhost import engine
 from gpuhost.engine import Outcome
 from gpuhost.errors import ExitCode
 from gpuhost.model import HostReport
+from gpuhost.probe.schema import Evidence
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
@@ -53,6 +54,12 @@ def run_locked(
         # An unreachable host keeps its lock: whatever had begun there may still be at work.
         _release(targets.only(failed), settings, run_id)
     return outcome
+
+
+def has_run(evidence: Evidence) -> bool:
+    """Whether a host has the record of a run that has not come to its end."""
+    section = evidence["sections"].get("provisioning")
+    return bool(section and section["data"] and section["data"].get("run"))
 
 
 def _release(targets: Targets, settings: Settings, run_id: str) -> None:

@@ -164,7 +164,5 @@ class RunReport:
 
     @property
     def exit_code(self) -> ExitCode:
-        """5, 4, 3, 1 in that order of precedence, else 0; 3 where every host was left alone."""
-        code = worst([host.exit_code for host in self.hosts])
-        untouched = bool(self.hosts) and all(host.skipped for host in self.hosts)
-        return ExitCode.UNREACHABLE if untouched and code is ExitCode.OK else code
+        """5, 4, 3, 1 in that order of precedence, else 0, also where every host is drained."""
+        return worst([host.exit_code for host in self.hosts])

@@ -28,12 +28,14 @@ class Planned:
 
     ``busy``: who uses the GPUs of hosts that the plan would disturb.
     ``drained``: hosts that are out of service, and were not asked.
+    ``unfinished``: hosts that have the record of a run, which is at work or died.
     """
 
     plans: Mapping[str, HostPlan]
     failures: Mapping[str, HostReport]
     drained: Mapping[str, HostReport] = field(default_factory=dict)
     busy: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unfinished: frozenset[str] = frozenset()
 
 
 def make_plans(targets: Targets, settings: Settings, ui: Ui) -> Planned:
@@ -54,7 +56,8 @@ def make_plans(targets: Targets, settings: Settings, ui: Ui) -> Planned:
         users = gpus_in_use(Facts(evidence, targets.desired[name]))
         if users and plans[name].disturbs:
             busy[name] = users
-    return Planned(plans, collected.failures, drained, busy)
+    unfinished = frozenset(name for name in plans if locks.has_run(collected.evidence[name]))
+    return Planned(plans, collected.failures, drained, busy, unfinished)
 
 
 def in_full(planned: Planned) -> Planned:
@@ -89,7 +92,8 @@ def provision(
             roles = {
                 name: tuple(dict.fromkeys((*planned.plans[name].roles, *typed))) for name in batch
             }
-            working = targets.only([name for name in batch if roles[name]])
+            # A run that died holds the lock of a conforming host, too, until another takes it over.
+            working = targets.only([n for n in batch if roles[n] or n in planned.unfinished])
             failures = apply(working, roles, settings, ui, variables) if working.hosts else {}
             proven = prove(hosts.without(failures), settings, ui, run)
             return [failures.get(name) or proven[name] for name in batch]

@@ -16,6 +16,7 @@ from gpuhost.probe.run import which
 from gpuhost.probe.schema import Command, ConfigFile, Provisioning
 
 STAMPS = "/var/lib/gpuhost/stamps"
+LEDGER = "/var/lib/gpuhost/ledger"
 # Where the roles write and remove files.
 FOLDERS = (
     "/etc/apt/sources.list.d",
@@ -48,6 +49,8 @@ def collect(context: Context) -> Provisioning:
     kernel = root.read("/proc/sys/kernel/osrelease") or ""
     return {
         "stamps": stamps(root),
+        "run": root.read(f"{LEDGER}/run.json"),
+        "history": root.read(f"{LEDGER}/history.json"),
         "files": [file for file in files if file],
         "packages": installed,
         "candidates": candidates(context),

@@ -384,6 +384,8 @@ class Provisioning(TypedDict):
     """What a plan compares with what the roles declare."""
 
     stamps: Dict[str, str]  # role → text of the stamp that it left
+    run: Optional[str]  # text of the record of a run that is at work there, or that died
+    history: Optional[str]  # text of the record of what earlier runs changed
     files: List[ConfigFile]  # in the folders that the roles write to
     packages: List[Package]  # everything installed
     candidates: Optional[Command]  # apt-cache policy, or dnf repoquery

@@ -130,6 +130,14 @@ def test_a_lock_that_nothing_was_heard_of_for_long_is_taken_over(
     assert f"{provisioned}: no changes" in ran.stderr
 
 
+def test_a_dead_runs_lock_does_not_stay_on_a_host_that_conforms(lab: Lab, provisioned: str) -> None:
+    with holding(lab, provisioned, heard_s_ago=16 * 60):
+        ran = lab.ok("provision", provisioned, "--yes")
+        assert f"{provisioned}: found unfinished: `gpuhost provision gpu-77`" in ran.stderr
+        assert not lab.exec(provisioned, ["sh", "-c", f"test ! -e {RUN} || echo there"]).strip()
+    assert "nothing to change" in ran.stderr
+
+
 @contextmanager
 def holding(lab: Lab, host: str, heard_s_ago: float = 0) -> Iterator[None]:
     """A lock of a controller on another machine."""

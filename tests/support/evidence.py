@@ -446,6 +446,8 @@ def _users() -> Users:
 def _provisioning() -> Provisioning:
     return Provisioning(
         stamps={},
+        run=None,
+        history=None,
         files=[],
         packages=[],
         candidates=None,
