@@ -13,6 +13,7 @@ from gpuhost.ui.base import Ui
 from gpuhost.ui.tracker import Tracker, duration, label
 
 HEARTBEAT_S = 30.0
+SHOWN_HOSTS = 5
 
 
 class PlainUi(Ui):
@@ -65,8 +66,11 @@ class PlainUi(Ui):
             self._spoke.clear()
             if self._spoke.wait(self._heartbeat_s) or done.is_set():
                 continue
-            for host in tracker.hosts.values():
-                if not (host.ended or host.waiting):
-                    self.say(
-                        f"{host.name}  still at {host.task}, {duration(tracker.elapsed(host))}"
-                    )
+            self._tell_slowest(tracker)
+
+    def _tell_slowest(self, tracker: Tracker) -> None:
+        at_work = tracker.at_work()
+        for host in at_work[:SHOWN_HOSTS]:
+            self.say(f"{host.name}  still at {host.task}, {duration(tracker.elapsed(host))}")
+        if hidden := at_work[SHOWN_HOSTS:]:
+            self.say(f"… and {len(hidden)} more hosts are at work")

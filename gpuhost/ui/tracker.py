@@ -9,17 +9,24 @@ from dataclasses import dataclass, field
 from gpuhost.events import Event, HostResult, HostStarted
 
 Clock = Callable[[], float]
+# Between two tasks every host waits for a moment, and that is not worth a word.
+A_MOMENT_S = 1.0
+# Hosts that began about the same time count as one, so that the choice of the slow ones is calm.
+STEP_S = 5.0
 
 
 @dataclass
 class HostProgress:
-    """One host's place in the work; times are seconds of the tracker's clock."""
+    """One host's place in the work; times are seconds of the tracker's clock.
+
+    ``since`` is when its present task began, or its waiting for the next one.
+    """
 
     name: str
     task: str = "connecting"
     since: float = 0.0
-    waiting: bool = False
-    changed: int = 0
+    begun: bool = False
+    between: bool = False
     ended: str = ""
 
 
@@ -42,22 +49,44 @@ class Tracker:
         if not isinstance(event, HostStarted | HostResult) or event.host not in self.hosts:
             return
         host = self.hosts[event.host]
+        host.since = self.clock()
+        host.begun = True
         if isinstance(event, HostStarted):
             # A host that goes on after a failure was rescued by its playbook.
-            host.task, host.since, host.waiting, host.ended = label(event), self.clock(), False, ""
+            host.task, host.between, host.ended = label(event), False, ""
             return
-        host.waiting = True
-        host.changed += event.status == "changed"
+        host.between = True
         if event.status in ("failed", "unreachable"):
             host.ended = event.status
 
     def elapsed(self, host: HostProgress) -> float:
-        """Seconds that the host has been at its present task."""
+        """Seconds that the host has been at its present task, or has waited for the next."""
         return self.clock() - host.since
 
     def total(self) -> float:
         """Seconds since the stage began."""
         return self.clock() - self.began
+
+    def waits(self, host: HostProgress) -> bool:
+        """Whether the host waits for the others: to end their task, or for its turn to begin."""
+        if host.ended or self.elapsed(host) < A_MOMENT_S:
+            return False
+        return host.between or (not host.begun and any(h.begun for h in self.hosts.values()))
+
+    def at_work(self) -> list[HostProgress]:
+        """The hosts that are at a task, those that have been at it longest first."""
+        found = [h for h in self.hosts.values() if not (h.ended or self.waits(h))]
+        return sorted(found, key=lambda host: -(self.elapsed(host) // STEP_S))
+
+    def slowest(self, count: int) -> list[HostProgress]:
+        """``count`` hosts to look at, in the order of the inventory.
+
+        Those that have been at a task longest come before those that wait,
+        and these before those that ended.
+        """
+        rest = sorted(self.hosts.values(), key=lambda host: bool(host.ended))
+        chosen = list(dict.fromkeys(host.name for host in [*self.at_work(), *rest]))[:count]
+        return [host for host in self.hosts.values() if host.name in chosen]
 
 
 def label(event: HostStarted | HostResult) -> str:

@@ -71,6 +71,26 @@ def test_a_long_task_gives_a_sign_of_life() -> None:
         assert spoken.wait(5)
 
 
+def test_a_sign_of_life_of_a_fleet_names_a_few_hosts_and_counts_the_others() -> None:
+    hosts = [f"gpu-{number:02}" for number in range(40)]
+    told = threading.Event()
+    lines: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            if not told.is_set():
+                lines.append(text.split("  ", 1)[1].strip())
+            if "more hosts are at work" in text:
+                told.set()
+            return super().write(text)
+
+    ui = PlainUi(Stream(), heartbeat_s=0.01)
+    with ui.stage("verify", hosts):
+        assert told.wait(5)
+    assert len(lines) == 7
+    assert lines[-1] == "… and 35 more hosts are at work"
+
+
 def test_an_interrupted_stage_does_not_say_that_it_is_done() -> None:
     stream = io.StringIO()
 
