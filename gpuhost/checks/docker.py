@@ -26,11 +26,35 @@ from gpuhost.probe.schema import Docker
 
 SERVICE = "docker.service"
 ENGINE = "docker-ce"
+ENGINES = (ENGINE, "docker.io", "docker-engine")
 _LOGS = f"systemctl status {SERVICE}; journalctl -u {SERVICE} -n 50"
 
 
 def _installed(docker: Docker) -> str | None:
     return next((p["version"] for p in docker["packages"] if p["name"] == ENGINE), None)
+
+
+@check("docker.present", "A Docker Engine is installed", needs=("docker",))
+def present(facts: Facts) -> Finding:
+    """A host that nobody has provisioned has no docker; no container can be started on it.
+
+    Provision the host: gpuhost provision installs docker-ce.
+    """
+    docker = facts.docker
+    engines = [f"{p['name']} {p['version']}" for p in docker["packages"] if p["name"] in ENGINES]
+    if engines:
+        return passed(listed(engines))
+    if docker["info"] is not None:
+        return passed("a daemon answers that no package is installed of")
+    if any(u["name"] == SERVICE and u["load_state"] != "not-found" for u in docker["units"]):
+        return passed(f"{SERVICE}, that no package is installed of")
+    return failed(
+        "docker is not installed",
+        seen=f"no package of it, no {SERVICE} and no answer",
+        expected=f"{ENGINE} {facts.desired.docker_version or ''}".strip(),
+        cause="the host was not provisioned yet, or docker was removed",
+        remedy=PROVISION,
+    )
 
 
 def daemon_silent(docker: Docker, expected: str) -> Finding:
@@ -176,7 +200,12 @@ def _validated(docker: Docker) -> Finding:
     )
 
 
-@check("docker.runtime", "The running daemon knows the nvidia runtime", needs=("docker",))
+@check(
+    "docker.runtime",
+    "The running daemon knows the nvidia runtime",
+    needs=("docker",),
+    wants=("docker", "toolkit"),
+)
 def runtime(facts: Facts) -> Finding:
     """`--runtime=nvidia` works only if the daemon that runs has read its registration.
 

@@ -27,6 +27,33 @@ OPEN, PROPRIETARY = "open", "proprietary"
 FIRST_WITH_OPEN, FIRST_WITHOUT_PROPRIETARY = (7, 5), (10, 0)
 
 
+@check("driver.present", "The NVIDIA driver is installed", needs=("driver",))
+def present(facts: Facts) -> Finding:
+    """A host that nobody has provisioned has no driver; everything else follows from that.
+
+    Provision the host: gpuhost provision installs the driver of the declared branch.
+    """
+    driver = facts.driver
+    places = {
+        "loaded": driver["loaded_version"],
+        "on disk": driver["on_disk_version"],
+        "in user space": driver["userspace_version"],
+    }
+    found = [f"{version} {place}" for place, version in places.items() if version]
+    if found:
+        return passed(listed(found))
+    if driver["packages"]:
+        return passed(f"{counted(len(driver['packages']), 'package')}, without a module")
+    branch_declared = facts.desired.driver_branch
+    return failed(
+        "the NVIDIA driver is not installed",
+        seen="no kernel module, no libnvidia-ml and no package of it",
+        expected=f"a driver of branch {branch_declared}" if branch_declared else "a driver",
+        cause="the host was not provisioned yet, or the driver was removed",
+        remedy=PROVISION,
+    )
+
+
 @check("driver.loaded", "The NVIDIA kernel module is loaded", needs=("driver", "system"))
 def loaded(facts: Facts) -> Finding:
     """Without the module there is no GPU, whatever is installed.

@@ -38,6 +38,29 @@ def _shown(gpu: NvmlGpu) -> str:
     return f"GPU {gpu['index']} at {gpu['bus_id'] or 'an unknown address'}"
 
 
+@check("gpu.present", "The host has an NVIDIA GPU", needs=("pci", "nvml"))
+def present(facts: Facts) -> Finding:
+    """Without a GPU nothing else about GPUs can be said, nor mended by software.
+
+    Look for the card with lspci. If it is not there: power, seating, the BIOS, and on a virtual
+    machine the pass-through of the device.
+    """
+    devices = [d for d in facts.pci["devices"] if is_gpu(d["class_code"])]
+    if devices:
+        return passed(f"{counted(len(devices), 'GPU')} on the PCI bus")
+    if facts.nvml["gpus"]:
+        return passed(f"{counted(len(facts.nvml['gpus']), 'GPU')}, as the driver shows")
+    declared = facts.desired.gpu_count
+    return failed(
+        "there is no NVIDIA GPU",
+        seen="no device of vendor 10de with class 0300 or 0302 on the PCI bus",
+        expected=f"{counted(declared, 'GPU')}, as declared" if declared else "at least one GPU",
+        cause="no GPU is installed, none is passed through to this machine, or all fell off the "
+        "bus",
+        remedy="lspci -nn -d 10de:  # then look at power, seating and the BIOS",
+    )
+
+
 @check("gpu.count", "As many GPUs are usable as are declared", needs=("nvml",))
 def count(facts: Facts) -> Finding:
     """A GPU that fell off the bus leaves no error behind, only a smaller number.
@@ -203,14 +226,7 @@ def on_bus(facts: Facts) -> Finding:
     silent = [device for address, device in devices.items() if address not in addresses]
     lost = [gpu for address, gpu in addresses.items() if address not in devices]
     if not devices and not gpus:
-        return failed(
-            "there is no NVIDIA GPU on the PCI bus",
-            seen="no device of vendor 10de with class 0300 or 0302",
-            expected="at least one GPU",
-            cause="no GPU is installed, none is passed through to this machine, or all fell off "
-            "the bus",
-            remedy="lspci -nn -d 10de:  # then look at power, seating and the BIOS",
-        )
+        return present(facts)
     if lost:
         return _lost(lost, devices)
     if silent:

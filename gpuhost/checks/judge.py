@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
 from gpuhost.checks.facts import Facts, SectionMissingError, SectionNotAskedError
 from gpuhost.checks.failure_words import explain
 from gpuhost.checks.finding import Finding, not_applicable, undetermined
-from gpuhost.checks.registry import Check, select
+from gpuhost.checks.registry import PRESENT, Check, presence, select
 from gpuhost.checks.remedies import VERIFY
-from gpuhost.model import CheckResult, Desired
+from gpuhost.model import CheckResult, Desired, Verdict
 from gpuhost.probe.schema import Evidence
 
 
@@ -27,10 +27,25 @@ def judge(
         UsageError: a name that no check has.
     """
     facts = Facts(evidence, desired)
+    missing = {
+        component: found.summary
+        for component, check in presence().items()
+        if (found := _finding(check, facts)).verdict is Verdict.FAIL
+    }
     return tuple(
-        CheckResult(check=check.info.name, **asdict(_finding(check, facts)))
+        CheckResult(
+            check=check.info.name, **asdict(_pointless(check, missing) or _finding(check, facts))
+        )
         for check in select(names)
     )
+
+
+def _pointless(check: Check, missing: Mapping[str, str]) -> Finding | None:
+    """A SKIP where the host lacks what the check looks at: told once, by the check of that."""
+    component = next((each for each in check.info.wants if each in missing), None)
+    if component is None:
+        return None
+    return not_applicable(f"because {missing[component]} ({component}.{PRESENT})")
 
 
 def _finding(check: Check, facts: Facts) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,23 @@ AREAS = (
     "partition",
 )
 SUITES = tuple(Suite)
+# What must be there for a check of an area to say anything: the check ``<component>.present``
+# tells whether it is. The first that is missing speaks for the rest.
+_ON_THE_HOST = ("gpu", "driver")
+AREA_WANTS: Mapping[str, tuple[str, ...]] = {
+    "gpu": _ON_THE_HOST,
+    "driver": _ON_THE_HOST,
+    "smi": _ON_THE_HOST,
+    "health": _ON_THE_HOST,
+    "speed": _ON_THE_HOST,
+    "docker": ("docker",),
+    "toolkit": ("toolkit",),
+    "cdi": (*_ON_THE_HOST, "toolkit", "docker"),
+    "users": ("docker",),
+    "container": (*_ON_THE_HOST, "docker", "toolkit"),
+    "partition": (*_ON_THE_HOST, "docker", "toolkit"),
+}
+PRESENT = "present"
 # What the sections of the evidence hold, for people.
 SECTION_WORDS = {
     "system": "the operating system, its kernel, boot and disks",
@@ -56,8 +73,8 @@ Judgement = Callable[[Facts], Finding]
 class CheckInfo:
     """What a check is called, what it looks at, why, and what to do where it does not pass.
 
-    ``needs`` are sections of the evidence, ``trials`` groups of container
-    trials, ``suite`` is the smallest that has it.
+    ``needs`` are sections of the evidence, ``wants`` components of the host,
+    ``trials`` groups of container trials, ``suite`` is the smallest that has it.
     """
 
     name: str
@@ -68,6 +85,7 @@ class CheckInfo:
     mend: str = ""
     suite: Suite = Suite.QUICK
     trials: tuple[str, ...] = ()
+    wants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,7 @@ def check(
     needs: Sequence[str],
     suite: Suite = Suite.QUICK,
     trials: Sequence[str] = (),
+    wants: Sequence[str] | None = None,
 ) -> Callable[[Judgement], Judgement]:
     """Register the decorated function as the check ``name`` (``area.what``).
 
@@ -96,12 +115,17 @@ def check(
     it reads: if one of them is missing, the verdict is UNKNOWN and the
     function is not called. ``trials`` are the groups of container trials that
     it judges; a run that did not ask for one of them skips the check.
+    ``wants`` are the components without which there is nothing to judge, those
+    of the area unless given: where the host has none, the check is skipped.
     """
-    area = name.partition(".")[0]
+    area, _, what = name.partition(".")
     if name in _REGISTER:
         raise ValueError(f"there are two checks named {name}")
     if area not in AREAS:
         raise ValueError(f"{name}: there is no area {area!r}")
+
+    if wants is None:
+        wants = () if what == PRESENT else AREA_WANTS.get(area, ())
 
     def register(function: Judgement) -> Judgement:
         why, _, mend = (inspect.getdoc(function) or "").partition("\n\n")
@@ -114,6 +138,7 @@ def check(
             " ".join(mend.split()),
             suite,
             tuple(trials),
+            tuple(wants),
         )
         _REGISTER[name] = Check(info, function)
         return function
@@ -132,6 +157,12 @@ def all_checks() -> tuple[Check, ...]:
 def catalog() -> tuple[CheckInfo, ...]:
     """What every check is, in report order."""
     return tuple(found.info for found in all_checks())
+
+
+def presence() -> Mapping[str, Check]:
+    """The checks that tell whether a component is there at all, by component."""
+    suffix = f".{PRESENT}"
+    return {c.info.area: c for c in all_checks() if c.info.name.endswith(suffix)}
 
 
 def select(names: Collection[str], suite: Suite = Suite.FULL) -> tuple[Check, ...]:

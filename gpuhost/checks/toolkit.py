@@ -19,6 +19,27 @@ PACKAGES = (
 SECURITY_FLOOR = "1.17.8"
 
 
+@check("toolkit.present", "NVIDIA's container toolkit is installed", needs=("toolkit",))
+def present(facts: Facts) -> Finding:
+    """Without the toolkit docker starts containers, and none of them can be given a GPU.
+
+    Provision the host: gpuhost provision installs the toolkit and registers it with docker.
+    """
+    toolkit = facts.toolkit
+    names = [p["name"] for p in toolkit["packages"] if p["name"] in PACKAGES]
+    if names:
+        return passed(f"{len(names)} of its {len(PACKAGES)} packages")
+    if toolkit["hook_path"] or toolkit["ctk_version"]:
+        return passed("its programs are there, though no package of it is")
+    return failed(
+        "nvidia-container-toolkit is not installed",
+        seen="no package of it, no nvidia-ctk and no hook",
+        expected=f"nvidia-container-toolkit {facts.desired.toolkit_version or ''}".strip(),
+        cause="the host was not provisioned yet, or the toolkit was removed",
+        remedy=PROVISION,
+    )
+
+
 @check("toolkit.installed", "The toolkit's four packages are one version", needs=("toolkit",))
 def installed(facts: Facts) -> Finding:
     """They belong together to the digit, and before 1.17.8 a container can take over the host.

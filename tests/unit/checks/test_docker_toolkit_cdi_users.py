@@ -37,9 +37,10 @@ def test_a_docker_that_is_active_and_does_not_answer_fails(host: Any) -> None:
 def test_a_docker_that_is_not_installed_is_told_to_be_provisioned(host: Any) -> None:
     stop(host)
     host.section("docker").update(packages=[], units=[])
-    result = host.check("docker.running")
+    result = host.check("docker.present")
     assert result.verdict is Verdict.FAIL
     assert "gpuhost provision" in result.remedy
+    assert host.check("docker.running").verdict is Verdict.SKIP
 
 
 @pytest.mark.parametrize("name", ["docker.version", "docker.runtime", "cdi.enabled"])
