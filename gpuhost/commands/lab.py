@@ -25,10 +25,10 @@ def lab() -> None:
 @click.option(
     "--os",
     "release",
-    type=click.Choice(["debian12", "debian13"]),
     default="debian12",
     show_default=True,
-    help="Operating system of the host.",
+    help="Operating system of the host: debian12, debian13, or one that it says it is: "
+    "ubuntu2204, ubuntu2404, ubuntu2604.",
 )
 @click.option(
     "--history",

@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpuhost.errors import UsageError
 from gpuhost.lab import debian, keyed
 from gpuhost.lab.commands import run
-from gpuhost.suggest import did_you_mean
+from gpuhost.lab.releases import Release
 
-SUITES = {"debian12": "bookworm", "debian13": "trixie"}
 OPERATOR = "ops"
 DOCKER_USER = "alice"
 
@@ -75,10 +73,9 @@ _UNWANTED = ("etc/ssh/ssh_host_*", "etc/apt/sources.list", "etc/apt/sources.list
 
 @dataclass(frozen=True)
 class Base:
-    """A base that is ready: its release, Debian's name of it, and the file system's folder."""
+    """A base that is ready: its release and the file system's folder."""
 
-    release: str
-    suite: str
+    release: Release
     root: Path
 
     @property
@@ -87,32 +84,21 @@ class Base:
         return self.root / "var" / "lib" / "dpkg" / "status"
 
 
-def suite_of(release: str) -> str:
-    """Debian's name of a release; UsageError for one that the lab has not."""
-    if release not in SUITES:
-        raise UsageError(
-            f"The lab has no hosts of {release!r}.{did_you_mean(release, SUITES)}",
-            f"Choose one of: {', '.join(SUITES)}.",
-        )
-    return SUITES[release]
-
-
-def ensure(cache: Path, release: str, progress: Callable[[str], None]) -> Base:
+def ensure(cache: Path, release: Release, progress: Callable[[str], None]) -> Base:
     """The base of a release, built where the cache has none of this recipe.
 
     Raises LabError where Debian's mirror cannot be reached.
     """
-    suite = suite_of(release)
-    key = keyed.key_of(suite, Path(__file__))
-    target = cache / "base" / f"{release}-{key[:12]}"
-    with keyed.locked(cache, f"base-{release}"):
+    key = keyed.key_of(release.suite, *release.identity.values(), Path(__file__))
+    target = cache / "base" / f"{release.name}-{key[:12]}"
+    with keyed.locked(cache, f"base-{release.name}"):
         if not keyed.is_built(target, key):
-            progress(f"Building the base system of {release} (once, about a minute)")
-            keyed.ensure_built(target, key, lambda scratch: _build(scratch, suite))
-    return Base(release, suite, target / "root")
+            progress(f"Building the base system of {release.name} (once, about a minute)")
+            keyed.ensure_built(target, key, lambda scratch: _build(scratch, release))
+    return Base(release, target / "root")
 
 
-def _build(scratch: Path, suite: str) -> Path:
+def _build(scratch: Path, release: Release) -> Path:
     root = scratch / "root"
     run(
         [
@@ -123,24 +109,26 @@ def _build(scratch: Path, suite: str) -> Path:
             f"--include={','.join(PACKAGES)}",
             '--aptopt=Acquire::Languages "none"',
             *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
-            suite,
+            release.suite,
             root,
             "-",
         ],
-        purpose=f"Building the base system of Debian {suite}",
+        purpose=f"Building the base system of {release.name}",
         remedy="Check that this machine's own apt works: apt-get update",
-        stdin=debian.sources(suite),
+        stdin=debian.sources(release.suite),
     )
-    _furnish(root)
+    _furnish(root, release)
     return scratch
 
 
-def _furnish(root: Path) -> None:
+def _furnish(root: Path, release: Release) -> None:
     for pattern in _UNWANTED:
         for path in root.glob(pattern):
             path.unlink()
     for name, (mode, text) in _FILES.items():
         write(root / name, text, mode)
+    for name, text in release.identity.items():
+        write(root / name, text)
     for unit in _MASKED_UNITS:
         link = root / "etc" / "systemd" / "system" / unit
         link.unlink(missing_ok=True)

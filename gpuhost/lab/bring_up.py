@@ -19,6 +19,7 @@ from gpuhost.lab import (
     mirror,
     network,
     registry,
+    releases,
     requirements,
     settings,
 )
@@ -63,7 +64,7 @@ def up(
 ) -> tuple[HostRecord, ...]:
     """Have lab hosts of these names run, each with so many simulated GPUs of a model.
 
-    ``release`` is debian12 or debian13; ``past`` names the histories of new hosts.
+    ``release`` is one of ``RELEASES``; ``past`` names the histories of new hosts.
     A host that runs already is left as it is, one that is off is booted again. The
     hosts' inventory is written to
     ``project/inventories/lab``. The first run on a machine builds the base
@@ -116,7 +117,12 @@ def _wanted(
 ) -> _Wanted:
     """What is wanted, the model under its key, after everything in it was found to exist."""
     lived = histories.check(past)
-    base.suite_of(release)
+    is_debian = releases.find(release).is_debian
+    if lived and not is_debian:
+        raise UsageError(
+            f"Hosts of {release} have no past: what histories leave behind is Debian's.",
+            "Leave --history out, or choose --os debian12 or debian13.",
+        )
     found = gpu_models.find(model).key
     for name in names:
         if not _NAME.fullmatch(name):
@@ -183,16 +189,15 @@ def choose_address(where: LabSettings, name: str, taken: Collection[str]) -> str
 
 def _prepare(where: LabSettings, store: Store, release: str, progress: Progress) -> _Ground:
     """Base, mirror and registry: side by side, since each waits for downloads of its own."""
-    suites = {base.suite_of(record.release) for record in store.hosts()}
-    suites.add(base.suite_of(release))
+    wanted = {release, *(record.release for record in store.hosts())}
     with ThreadPoolExecutor() as pool:
-        based = pool.submit(base.ensure, where.cache, release, progress)
+        based = pool.submit(base.ensure, where.cache, releases.find(release), progress)
         mirrored = pool.submit(
             mirror.ensure,
             where.cache,
             where.state,
             where.address,
-            sorted(suites),
+            [releases.find(name) for name in sorted(wanted)],
             progress=progress,
         )
         registered = pool.submit(
@@ -221,7 +226,7 @@ def _start(
 def _create(where: LabSettings, store: Store, record: HostRecord, ground: _Ground) -> HostRecord:
     """Make the host's root file system, over what an interrupted attempt may have left."""
     host.remove(record)
-    variables = ground.mirror.variables(ground.base.suite)
+    variables = ground.mirror.variables(ground.base.release)
     claimed = host.claim(replace(record, base=str(ground.base.root), variables=variables))
     store.keep_host(claimed)
     make_folders(claimed)
@@ -237,9 +242,7 @@ def _furnish(where: LabSettings, record: HostRecord, ground: _Ground) -> None:
         address=where.address,
         names=ground.registry.names,
         ca=ground.registry.ca,
-        sources=ground.mirror.debian_sources(ground.base.suite),
-        keyring=ground.mirror.debian_key,
-        keyring_target=mirror.DEBIAN_KEYRING,
+        package_sources=ground.mirror.own_sources(ground.base.release),
     )
     furnish(record, servers, keys.operator_key(where.state))
     guest.install(record.part("root"))

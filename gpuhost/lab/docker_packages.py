@@ -2,7 +2,7 @@
 
 Debian 13's docker.io, docker-cli, containerd, docker-buildx and docker-compose
 also run on Debian 12 (they need its C library or an older one); only runc is
-taken from each suite. Two versions of every package are made, so that pins,
+taken from the suite of each release. Two versions of every package are made, so that pins,
 holds, upgrades and roll-backs can be rehearsed. The older one is the same
 program with its version number changed in place, since Debian keeps only one.
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 from gpuhost.errors import LabError
 from gpuhost.lab.commands import run
 from gpuhost.lab.debian import ARCHITECTURE, Archive
+from gpuhost.lab.releases import Release
 
-SUITE_SUFFIX = {"bookworm": "~debian.12~bookworm", "trixie": "~debian.13~trixie"}
 BINARIES_SUITE = "trixie"
 
 _ENGINE = "docker.io"
@@ -181,18 +181,15 @@ RECIPES = (
 )
 
 
-def build(cache: Path, out: Path, suite: str) -> list[Path]:
-    """Make both versions of Docker's packages for a suite in ``out``; about 10 s on two cores.
+def build(cache: Path, out: Path, release: Release) -> list[Path]:
+    """Make both versions of Docker's packages for a release in ``out``; about 10 s on two cores.
 
-    Returns the .deb files. Raises LabError for a suite that the lab does not know.
+    Returns the .deb files.
     """
-    if suite not in SUITE_SUFFIX:
-        raise LabError(
-            f"There are no Docker packages for the suite {suite!r}.",
-            f"The lab has: {', '.join(SUITE_SUFFIX)}.",
-        )
+    system = release.system
+    suffix = f"~{system.vendor}.{release.number}~{system.codename}"
     sources = Archive(cache, BINARIES_SUITE).download(_SHARED_SOURCES)
-    sources += Archive(cache, suite).download(_SUITE_SOURCES)
+    sources += Archive(cache, release.suite).download(_SUITE_SOURCES)
     scratch = out / ".scratch"
     versions = {path.name.split("_")[0]: upstream_version(path) for path in sources}
 
@@ -202,7 +199,7 @@ def build(cache: Path, out: Path, suite: str) -> list[Path]:
         run(["dpkg-deb", "--extract", source, folder], purpose=f"Unpacking {source.name}")
 
     def make(recipe: Recipe, current: str, version: str) -> Path:
-        package_version = f"{recipe.epoch}{version}-1{SUITE_SUFFIX[suite]}"
+        package_version = f"{recipe.epoch}{version}-1{suffix}"
         folder = scratch / f"{recipe.name}-{version}"
         _lay_out(recipe, scratch, folder)
         if version != current:

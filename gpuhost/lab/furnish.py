@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,16 +40,14 @@ class Servers:
     """What a host knows of the lab's servers.
 
     ``names`` resolve to ``address``; ``ca`` is the certificate (PEM) that they
-    are proven by; ``sources`` is the deb822 text of apt's only source, and
-    ``keyring`` its key, to be put at the path ``keyring_target``.
+    are proven by; ``package_sources`` are the files, by path, that say where the
+    host's own packages come from.
     """
 
     address: str
     names: Sequence[str]
     ca: Path
-    sources: str
-    keyring: Path
-    keyring_target: str
+    package_sources: Mapping[str, str]
 
 
 def furnish(record: HostRecord, servers: Servers, operator_key: Path) -> None:
@@ -58,8 +56,8 @@ def furnish(record: HostRecord, servers: Servers, operator_key: Path) -> None:
     for name, text in _identity(record, servers).items():
         write(root / name, text)
     _install_keys(record, root, operator_key)
-    write(root / "etc/apt/sources.list.d/lab.sources", servers.sources)
-    write(root / servers.keyring_target.lstrip("/"), servers.keyring.read_text())
+    for name, text in servers.package_sources.items():
+        write(root / name, text)
     trust(root, servers.ca)
 
 

@@ -1,9 +1,9 @@
-"""The lab's package mirror: apt repositories laid out as their vendors' are, served over HTTP.
+"""The lab's package mirror: repositories laid out as their vendors' are, served over HTTP.
 
 ==============================================  =========================================
-``debian/<suite>``                              what lab hosts may need of Debian (flat)
-``docker/linux/debian``                         Docker: ``gpg``, ``dists/<suite>``
-``cuda/<distro>/x86_64``                        NVIDIA's driver (flat), ``lab-cuda.asc``
+``<vendor>/<codename>``                         what lab hosts may need of their own
+``docker/linux/<vendor>``                       Docker: ``gpg``, ``dists/<codename>``
+``cuda/<system>/x86_64``                        NVIDIA's driver (flat), ``lab-cuda.asc``
 ``libnvidia-container/stable/deb/amd64``        NVIDIA's container toolkit (flat)
 ``libnvidia-container/gpgkey``                  … and its key
 ==============================================  =========================================
@@ -24,19 +24,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpuhost.errors import LabError
 from gpuhost.lab import daemon, debian, docker_packages
 from gpuhost.lab.gpu import packages as gpu_packages
 from gpuhost.lab.keyed import ensure_built, key_of, locked
+from gpuhost.lab.releases import Release
 from gpuhost.lab.toolkit import packages as toolkit_packages
 from gpuhost.mirror import debrepo, layout, server, signing
-from gpuhost.mirror.debrepo import Release
+from gpuhost.mirror.debrepo import Release as Description
 from gpuhost.mirror.layout import VendorKeys
 from gpuhost.mirror.signing import SigningKey
 
 PORT = 8080
-DISTROS = {"bookworm": "debian12", "trixie": "debian13"}
-DEBIAN_KEYRING = "/etc/apt/keyrings/lab-debian.asc"
+DEBIAN_KEYRING = "etc/apt/keyrings/lab-debian.asc"
 
 # What roles and operators may install from Debian on a lab host, and what the vendors'
 # packages depend on there.
@@ -62,7 +61,6 @@ DEBIAN_PACKAGES_EVERYWHERE = (
 _LAB = Path(__file__).parent
 _FILE_SERVER = Path(server.__file__)
 _SHARED_CODE = (_LAB / "mirror.py", _LAB / "debian.py", Path(debrepo.__file__))
-_POOL = "pool/stable/amd64"
 _DAEMON = "mirror"
 
 Progress = Callable[[str], None]
@@ -85,22 +83,20 @@ class Mirror:
     url: str
     keys: Keys
 
-    @property
-    def debian_key(self) -> Path:
-        """The armoured key that a host needs as ``DEBIAN_KEYRING``."""
-        return self.keys.debian.public
+    def own_sources(self, release: Release) -> dict[str, str]:
+        """The files, by path, that a host has in place of its distribution's own sources."""
+        return {
+            "etc/apt/sources.list.d/lab.sources": (
+                f"Types: deb\nURIs: {self.url}/{release.archive}/\nSuites: ./\n"
+                f"Signed-By: /{DEBIAN_KEYRING}\n"
+            ),
+            DEBIAN_KEYRING: self.keys.debian.public.read_text(),
+        }
 
-    def debian_sources(self, suite: str) -> str:
-        """The apt source, in deb822 form, that a host has in place of Debian's own."""
-        return (
-            f"Types: deb\nURIs: {self.url}/debian/{suite}/\nSuites: ./\n"
-            f"Signed-By: {DEBIAN_KEYRING}\n"
-        )
-
-    def variables(self, suite: str) -> dict[str, str]:
-        """The roles' variables that make hosts of a suite use this mirror."""
+    def variables(self, release: Release) -> dict[str, str]:
+        """The roles' variables that make hosts of a release use this mirror."""
         keys = VendorKeys(self.keys.docker, self.keys.driver, self.keys.toolkit)
-        return layout.variables(self.url, layout.find(DISTROS[suite]), keys, "lab-cuda.asc")
+        return layout.variables(self.url, release.system, keys, "lab-cuda.asc")
 
 
 def folder(state: Path) -> Path:
@@ -112,19 +108,19 @@ def ensure(
     cache: Path,
     state: Path,
     address: str,
-    suites: Sequence[str],
+    releases: Sequence[Release],
     *,
     port: int = PORT,
     progress: Progress = lambda _: None,
 ) -> Mirror:
-    """A mirror for hosts of these suites that is served on ``address``, built as needed.
+    """A mirror for hosts of these releases that is served on ``address``, built as needed.
 
-    From nothing it takes about 25 s a suite on two cores. Raises LabError
-    for an unknown suite, where something is missing or the port is taken.
+    From nothing it takes about 25 s a release on two cores. Raises LabError
+    where something is missing or the port is taken.
     """
     www = folder(state)
     with locked(cache, "mirror"):
-        keys = build(cache, www, suites, progress)
+        keys = build(cache, www, releases, progress)
     argv = [sys.executable, "-P", str(_FILE_SERVER), str(www), address, str(port)]
     version = key_of(_FILE_SERVER)
     daemon.ensure(_DAEMON, argv, state=state, address=address, port=port, version=version)
@@ -137,22 +133,17 @@ def stop(state: Path) -> None:
 
 
 def build(
-    cache: Path, www: Path, suites: Sequence[str], progress: Progress = lambda _: None
+    cache: Path, www: Path, releases: Sequence[Release], progress: Progress = lambda _: None
 ) -> Keys:
-    """Make ``www`` hold every repository for these suites; returns their keys."""
-    unknown = sorted(set(suites) - set(DISTROS))
-    if unknown:
-        raise LabError(
-            f"The lab has no mirror for {', '.join(unknown)}.",
-            f"It has: {', '.join(DISTROS)}.",
-        )
+    """Make ``www`` hold every repository for these releases; returns their keys."""
     keys = _keys(cache)
-    parts = [part for suite in suites for part in _suite_parts(cache, suite, keys)]
+    parts = [part for release in releases for part in _release_parts(cache, release, keys)]
     parts.append(_toolkit_part(cache, keys))
     # Docker's packages use every core by themselves; the others mostly wait for the network.
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda part: part.ensure(cache, www, progress), parts))
-    _publish_key(keys.docker, www / "docker/linux/debian/gpg")
+    for release in releases:
+        _publish_key(keys.docker, www / release.system.docker / "gpg")
     _publish_key(keys.toolkit, www / "libnvidia-container/gpgkey")
     return keys
 
@@ -203,47 +194,48 @@ def _publish_key(key: SigningKey, target: Path) -> None:
     shutil.copy(key.public, target)
 
 
-def _suite_parts(cache: Path, suite: str, keys: Keys) -> tuple[Part, ...]:
-    distro = DISTROS[suite]
+def _release_parts(cache: Path, release: Release, keys: Keys) -> tuple[Part, ...]:
+    system = release.system
 
     def make_docker(scratch: Path) -> Path:
-        pool = Path("dists") / suite / _POOL
-        (scratch / pool).mkdir(parents=True)
-        docker_packages.build(cache, scratch / pool, suite)
-        release = Release("Docker", "Docker CE", suite, "stable")
-        debrepo.publish_dists(scratch, pool, release, keys.docker)
-        return scratch / "dists" / suite
+        pool = scratch / system.docker_pool
+        pool.mkdir(parents=True)
+        docker_packages.build(cache, pool, release)
+        about = Description("Docker", "Docker CE", system.codename, "stable")
+        debrepo.publish_dists(scratch, system.docker_pool, about, keys.docker)
+        return scratch / "dists" / system.codename
 
-    def make_debian(scratch: Path) -> Path:
-        archive = debian.Archive(cache, suite)
-        names = (*DEBIAN_PACKAGES_EVERYWHERE, *DEBIAN_PACKAGES[suite])
+    def make_own(scratch: Path) -> Path:
+        archive = debian.Archive(cache, release.suite)
+        names = (*DEBIAN_PACKAGES_EVERYWHERE, *DEBIAN_PACKAGES[release.suite])
         debrepo.place(archive.collect(names), scratch)
-        release = Release("Debian", "Debian, as far as the lab needs it", suite)
-        debrepo.publish_flat(scratch, release, keys.debian)
+        vendor = system.vendor.capitalize()
+        about = Description(vendor, f"{vendor}, as far as the lab needs it", system.codename)
+        debrepo.publish_flat(scratch, about, keys.debian)
         return scratch
 
     def make_driver(scratch: Path) -> Path:
-        gpu_packages.build(cache, scratch, suite)
-        debrepo.publish_flat(scratch, Release("NVIDIA", "NVIDIA CUDA"), keys.driver)
+        gpu_packages.build(cache, scratch, system.vendor)
+        debrepo.publish_flat(scratch, Description("NVIDIA", "NVIDIA CUDA"), keys.driver)
         _publish_key(keys.driver, scratch / "lab-cuda.asc")
         return scratch
 
     return (
         Part(
-            f"docker/linux/debian/dists/{suite}",
-            f"Docker for {distro}",
+            f"{system.docker}/dists/{system.codename}",
+            f"Docker for {release.name}",
             make_docker,
-            (_LAB / "docker_packages.py", keys.docker.fingerprint),
+            (_LAB / "docker_packages.py", release.suite, keys.docker.fingerprint),
         ),
         Part(
-            f"debian/{suite}",
-            f"Debian's own packages for {distro}",
-            make_debian,
-            (keys.debian.fingerprint,),
+            str(release.archive),
+            f"the distribution's own packages for {release.name}",
+            make_own,
+            (release.suite, keys.debian.fingerprint),
         ),
         Part(
-            f"cuda/{distro}/x86_64",
-            f"NVIDIA driver for {distro}",
+            str(system.driver),
+            f"NVIDIA driver for {release.name}",
             make_driver,
             (_LAB / "gpu", platform.release(), keys.driver.fingerprint),
         ),
@@ -253,8 +245,8 @@ def _suite_parts(cache: Path, suite: str, keys: Keys) -> tuple[Part, ...]:
 def _toolkit_part(cache: Path, keys: Keys) -> Part:
     def make(scratch: Path) -> Path:
         toolkit_packages.build(cache, scratch)
-        release = Release("NVIDIA", "NVIDIA Container Toolkit")
-        debrepo.publish_flat(scratch, release, keys.toolkit)
+        about = Description("NVIDIA", "NVIDIA Container Toolkit")
+        debrepo.publish_flat(scratch, about, keys.toolkit)
         return scratch
 
     return Part(

@@ -1,4 +1,6 @@
-"""The driver's packages, under the names that NVIDIA's repositories for Debian have.
+"""The driver's packages, under the names that NVIDIA's repositories have.
+
+What differs on Ubuntu is in :mod:`ubuntu`.
 
 nvidia-smi is the real one, taken from Debian; everything else is simulated.
 As with the real packages, installing one changes files and nothing else: what
@@ -15,6 +17,7 @@ from pathlib import Path
 from gpuhost.lab.commands import run
 from gpuhost.lab.debian import Archive
 from gpuhost.lab.gpu import build as native
+from gpuhost.lab.gpu import ubuntu
 from gpuhost.lab.gpu.deb import Entry, Package, pack
 from gpuhost.lab.gpu.models import Model
 from gpuhost.lab.keyed import ensure_built, key_of, locked
@@ -117,7 +120,7 @@ KERNEL_MODULES = (
 
 _HERE = Path(__file__).parent
 _DEBIAN = _HERE / "debian"
-_MAKERS = (_HERE / "build.py", _HERE / "deb.py", _HERE / "packages.py")
+_MAKERS = tuple(_HERE / name for name in ("build.py", "deb.py", "packages.py", "ubuntu.py"))
 _LDCONFIG = "activate-noawait ldconfig\n"
 
 
@@ -132,34 +135,41 @@ def branch_for(model: Model) -> str:
     return str(max(fitting, key=lambda driver: (driver.has_own_smi, driver.branch)).branch)
 
 
-def build(cache: Path, out: Path, suite: str) -> list[Path]:
-    """Put all versions of all packages into ``out``, for hosts of the Debian ``suite``.
+def build(cache: Path, out: Path, vendor: str) -> list[Path]:
+    """Put all versions of all packages into ``out``, for hosts of a vendor (debian, ubuntu).
 
-    They are the same for every suite, and made once: ``cache`` is the lab's
+    They are the same for all of its releases, and made once: ``cache`` is the lab's
     cache folder. Raises LabError where gcc or the download of nvidia-smi fails.
     """
-    del suite
     kernel = os.uname().release
-    key = key_of(native.NATIVE, _DEBIAN, *_MAKERS, kernel)
-    made = cache / "parts" / f"driver-packages-{key[:12]}"
+    key = key_of(native.NATIVE, _DEBIAN, *_MAKERS, kernel, vendor)
+    made = cache / "parts" / f"driver-packages-{vendor}-{key[:12]}"
     with locked(cache, "driver-packages"):
-        ensure_built(made, key, lambda scratch: _build(cache, scratch, kernel))
+        ensure_built(made, key, lambda scratch: _build(cache, scratch, kernel, vendor))
         debs = sorted(made.glob("*.deb"))
         place(debs, out)
     return [out / deb.name for deb in debs]
 
 
-def _build(cache: Path, scratch: Path, kernel: str) -> Path:
+def _build(cache: Path, scratch: Path, kernel: str, vendor: str) -> Path:
     packages = [_dkms(), _headers(kernel)]
     binaries = _compile(scratch / "native")
     for driver in DRIVERS:
         smi = _nvidia_smi(cache, driver, scratch / f"smi-{driver.version}")
-        packages += _driver(driver, binaries, smi, scratch / driver.version)
+        made = _driver(driver, binaries, smi, scratch / driver.version)
+        packages += _of_vendor(vendor, driver, made)
     out = scratch / "packages"
     out.mkdir()
     for package in packages:
         pack(package, scratch / "trees", out)
     return out
+
+
+def _of_vendor(vendor: str, driver: Driver, packages: list[Package]) -> list[Package]:
+    if vendor == "debian":
+        return packages
+    made = ubuntu.packages(driver.branch, driver.version, packages)
+    return [*made, *ubuntu.pins(driver.branch, driver.version)]
 
 
 def _compile(folder: Path) -> Path:

@@ -53,12 +53,12 @@ def old_driver(past: Past) -> None:
     if past.path("/usr/bin/nvidia-smi").exists():
         return
     keyring = "/usr/share/keyrings/cuda-archive-keyring.gpg"
-    url = f"{past.mirror.url}/cuda/{past.distro}/x86_64"
+    url = f"{past.mirror.url}/cuda/{past.record.release}/x86_64"
     key = past.mirror.keys.driver.public.read_text()
     past.run("gpg", "--batch", "--dearmor", "--output", keyring, stdin=key)
     past.run("chmod", "644", keyring)
     past.write(
-        f"/etc/apt/sources.list.d/cuda-{past.distro}-x86_64.list",
+        f"/etc/apt/sources.list.d/cuda-{past.record.release}-x86_64.list",
         f"deb [signed-by={keyring}] {url}/ /\n",
     )
     pin = "/etc/apt/preferences.d/old-driver"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpuhost.lab import base, inside, power
+from gpuhost.lab import base, inside, power, releases
 from gpuhost.lab.gpu.deb import Package, pack
-from gpuhost.lab.mirror import DISTROS, Mirror, folder
+from gpuhost.lab.mirror import Mirror, folder
 from gpuhost.lab.settings import LabSettings
 from gpuhost.lab.state import HostRecord
 
@@ -29,12 +29,7 @@ class Past:
     @property
     def suite(self) -> str:
         """Debian's name of the host's release."""
-        return base.suite_of(self.record.release)
-
-    @property
-    def distro(self) -> str:
-        """NVIDIA's name of the host's release."""
-        return DISTROS[self.suite]
+        return releases.find(self.record.release).suite
 
     def run(self, *argv: str, stdin: str | None = None) -> str:
         """Run a command as root in the host; it must succeed."""
@@ -80,7 +75,7 @@ class Past:
 
     def driver_packages(self, version: str) -> list[Path]:
         """The lab's package files of one driver version."""
-        served = folder(self.where.state) / "cuda" / self.distro / "x86_64"
+        served = folder(self.where.state) / "cuda" / self.record.release / "x86_64"
         return sorted(served.glob(f"*_{version}-1_*.deb"))
 
     def reboot(self) -> None:

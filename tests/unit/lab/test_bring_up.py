@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.lab_records import make_record
 
 from gpuhost.errors import GpuhostError, LabError, UsageError
-from gpuhost.lab import base, bring_up, host, requirements
+from gpuhost.lab import bring_up, host, requirements
 from gpuhost.lab.settings import LabSettings
 from gpuhost.lab.state import Store
 
@@ -60,9 +60,21 @@ def lab_of_its_own(where: LabSettings, monkeypatch: pytest.MonkeyPatch) -> LabSe
     return where
 
 
-def up(*names: str, gpus: int = 4, model: str = "A100", release: str = "debian12") -> None:
+def up(
+    *names: str,
+    gpus: int = 4,
+    model: str = "A100",
+    release: str = "debian12",
+    past: tuple[str, ...] = (),
+) -> None:
     bring_up.up(
-        names, gpus=gpus, model=model, release=release, project=Path(), progress=lambda _: None
+        names,
+        gpus=gpus,
+        model=model,
+        release=release,
+        project=Path(),
+        progress=lambda _: None,
+        past=past,
     )
 
 
@@ -124,8 +136,10 @@ def test_a_host_cannot_load_kernel_modules_into_the_controller(where: LabSetting
     assert "--drop-capability=CAP_SYS_MODULE" in command
 
 
-def test_debians_name_of_each_release_is_known() -> None:
-    assert [base.suite_of(name) for name in base.SUITES] == ["bookworm", "trixie"]
+def test_only_debian_hosts_have_a_past(lab_of_its_own: LabSettings) -> None:
+    del lab_of_its_own
+    with pytest.raises(UsageError, match="ubuntu2404"):
+        up("lab-01", release="ubuntu2404", past=("docker.io",))
 
 
 def test_a_deleted_project_is_not_brought_back_by_the_lab(

@@ -26,15 +26,14 @@ def record(where: LabSettings) -> HostRecord:
 @pytest.fixture
 def servers(tmp_path: Path) -> furnish.Servers:
     """The lab's servers, as a host knows them."""
-    keyring = tmp_path / "debian.asc"
-    keyring.write_text("the key\n")
     return furnish.Servers(
         address="198.18.66.1",
         names=("nvcr.io", "docker.io"),
         ca=certificates.authority(tmp_path / "ca"),
-        sources="Types: deb\n",
-        keyring=keyring,
-        keyring_target="/etc/apt/keyrings/lab.asc",
+        package_sources={
+            "etc/apt/sources.list.d/lab.sources": "Types: deb\n",
+            "etc/apt/keyrings/lab.asc": "the key\n",
+        },
     )
 
 

@@ -28,7 +28,7 @@ def built(unversioned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packages")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packages, "_nvidia_smi", smi_from_nowhere)
-        packages.build(folder / "cache", folder / "out", "trixie")
+        packages.build(folder / "cache", folder / "out", "debian")
     assert unversioned.exists()
     return folder / "out"
 
@@ -60,7 +60,7 @@ def test_building_again_builds_nothing(built: Path, monkeypatch: pytest.MonkeyPa
         raise AssertionError
 
     monkeypatch.setattr(packages, "_nvidia_smi", unexpected)
-    again = packages.build(built.parent / "cache", built.parent / "again", "bookworm")
+    again = packages.build(built.parent / "cache", built.parent / "again", "debian")
     assert {deb.name for deb in again} == {deb.name for deb in built.iterdir()}
 
 

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from gpuhost.errors import LabError
-from gpuhost.lab import debian, docker_packages, mirror
+from gpuhost.lab import debian, docker_packages, mirror, releases
 from gpuhost.lab.gpu import packages as gpu_packages
 from gpuhost.lab.mirror import Keys, Mirror
+from gpuhost.lab.releases import Release
 from gpuhost.lab.toolkit import packages as toolkit_packages
 from gpuhost.mirror.signing import SigningKey
 
 MakeDeb = Callable[..., Path]
+TRIXIE, BOOKWORM = releases.find("debian13"), releases.find("debian12")
 
 
 def key(name: str) -> SigningKey:
@@ -24,14 +25,14 @@ def served() -> Mirror:
 
 
 def test_the_roles_are_pointed_at_repositories_of_their_hosts_suite(served: Mirror) -> None:
-    trixie, bookworm = served.variables("trixie"), served.variables("bookworm")
+    trixie, bookworm = served.variables(TRIXIE), served.variables(BOOKWORM)
     assert trixie["nvidia_driver_repo_url"].endswith("/cuda/debian13/x86_64")
     assert bookworm["nvidia_driver_repo_url"].endswith("/cuda/debian12/x86_64")
     assert trixie["docker_ce_repo_url"] == "http://198.18.0.1:8080/docker/linux/debian"
 
 
 def test_every_repository_has_a_key_with_a_fingerprint(served: Mirror) -> None:
-    variables = served.variables("trixie")
+    variables = served.variables(TRIXIE)
     for role, name in (
         ("docker_ce", "B"),
         ("nvidia_driver", "C"),
@@ -41,11 +42,16 @@ def test_every_repository_has_a_key_with_a_fingerprint(served: Mirror) -> None:
         assert variables[f"{role}_repo_key_url"].startswith(served.url)
 
 
-def test_a_hosts_own_source_is_signed_with_the_labs_debian_key(served: Mirror) -> None:
-    text = served.debian_sources("bookworm")
-    assert "URIs: http://198.18.0.1:8080/debian/bookworm/\nSuites: ./\n" in text
-    assert f"Signed-By: {mirror.DEBIAN_KEYRING}\n" in text
-    assert served.debian_key == Path("/keys/A.asc")
+def test_a_hosts_own_source_is_signed_with_the_labs_debian_key(tmp_path: Path) -> None:
+    public = tmp_path / "debian.asc"
+    public.write_text("the key")
+    debian_key = SigningKey("A" * 40, public, Path("/keys/A.secret.asc"))
+    served = Mirror("http://198.18.0.1:8080", Keys(debian_key, key("B"), key("C"), key("D")))
+    files = served.own_sources(BOOKWORM)
+    source = files["etc/apt/sources.list.d/lab.sources"]
+    assert "URIs: http://198.18.0.1:8080/debian/bookworm/\nSuites: ./\n" in source
+    assert f"Signed-By: /{mirror.DEBIAN_KEYRING}\n" in source
+    assert files[mirror.DEBIAN_KEYRING] == "the key"
 
 
 class Builds:
@@ -59,11 +65,11 @@ class Builds:
         self.made.append(what)
         return [self._make_deb(out, what, f"1.0-{len(self.made)}")]
 
-    def docker(self, _cache: Path, out: Path, suite: str) -> list[Path]:
-        return self.make(f"docker-{suite}", out)
+    def docker(self, _cache: Path, out: Path, release: Release) -> list[Path]:
+        return self.make(f"docker-{release.system.codename}", out)
 
-    def driver(self, _cache: Path, out: Path, suite: str) -> list[Path]:
-        return self.make(f"driver-{suite}", out)
+    def driver(self, _cache: Path, out: Path, vendor: str) -> list[Path]:
+        return self.make(f"driver-{vendor}", out)
 
     def toolkit(self, _cache: Path, out: Path) -> list[Path]:
         return self.make("toolkit", out)
@@ -83,12 +89,12 @@ def builds(make_deb: MakeDeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return builds
 
 
-EVERYTHING_FOR_TRIXIE = {"docker-trixie", "driver-trixie", "debian-trixie", "toolkit"}
+EVERYTHING_FOR_TRIXIE = {"docker-trixie", "driver-debian", "debian-trixie", "toolkit"}
 
 
 def test_the_layout_is_that_of_the_vendors(builds: Builds, tmp_path: Path) -> None:
     told: list[str] = []
-    mirror.build(tmp_path, tmp_path / "mirror", ["trixie"], told.append)
+    mirror.build(tmp_path, tmp_path / "mirror", [TRIXIE], told.append)
     assert set(builds.made) == EVERYTHING_FOR_TRIXIE
     assert len(told) == len(builds.made)
     assert any("Docker for debian13" in line for line in told)
@@ -116,18 +122,18 @@ def test_the_layout_is_that_of_the_vendors(builds: Builds, tmp_path: Path) -> No
 def test_what_is_built_stays_and_another_suite_adds_only_its_own_parts(
     builds: Builds, tmp_path: Path
 ) -> None:
-    keys = mirror.build(tmp_path, tmp_path / "mirror", ["trixie"])
-    assert mirror.build(tmp_path, tmp_path / "mirror", ["trixie"]) == keys
+    keys = mirror.build(tmp_path, tmp_path / "mirror", [TRIXIE])
+    assert mirror.build(tmp_path, tmp_path / "mirror", [TRIXIE]) == keys
     assert len(builds.made) == len(EVERYTHING_FOR_TRIXIE)
-    mirror.build(tmp_path, tmp_path / "mirror", ["trixie", "bookworm"])
-    assert set(builds.made[4:]) == {"docker-bookworm", "driver-bookworm", "debian-bookworm"}
+    mirror.build(tmp_path, tmp_path / "mirror", [TRIXIE, BOOKWORM])
+    assert set(builds.made[4:]) == {"docker-bookworm", "driver-debian", "debian-bookworm"}
     assert (tmp_path / "mirror/docker/linux/debian/dists/trixie/InRelease").is_file()
 
 
 def test_a_new_key_makes_its_repository_anew(builds: Builds, tmp_path: Path) -> None:
-    mirror.build(tmp_path, tmp_path / "mirror", ["trixie"])
+    mirror.build(tmp_path, tmp_path / "mirror", [TRIXIE])
     (tmp_path / "keys/lab-toolkit.asc").unlink()
-    mirror.build(tmp_path, tmp_path / "mirror", ["trixie"])
+    mirror.build(tmp_path, tmp_path / "mirror", [TRIXIE])
     assert builds.made[4:] == ["toolkit"]
 
 
@@ -137,17 +143,22 @@ def test_labs_of_different_code_share_a_cache_and_rebuild_nothing_of_each_others
     other = tmp_path / "other.py"
     other.write_text("# another recipe")
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
-    mirror.build(tmp_path, mine, ["trixie"])
+    mirror.build(tmp_path, mine, [TRIXIE])
     with monkeypatch.context() as changed:
         changed.setattr(mirror, "_SHARED_CODE", (other,))
-        mirror.build(tmp_path, theirs, ["trixie"])
+        mirror.build(tmp_path, theirs, [TRIXIE])
     made = len(builds.made)
-    mirror.build(tmp_path, mine, ["trixie"])
+    mirror.build(tmp_path, mine, [TRIXIE])
     assert len(builds.made) == made
     index = "libnvidia-container/stable/deb/amd64/Packages"
     assert (mine / index).read_text() != (theirs / index).read_text()
 
 
-def test_an_unknown_suite_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="sid"):
-        mirror.build(tmp_path, tmp_path / "mirror", ["sid"])
+def test_ubuntu_has_its_vendors_layout(builds: Builds, tmp_path: Path) -> None:
+    www = tmp_path / "mirror"
+    mirror.build(tmp_path, www, [releases.find("ubuntu2404")])
+    assert {"docker-noble", "driver-ubuntu", "debian-trixie"} <= set(builds.made)
+    assert (www / "docker/linux/ubuntu/dists/noble/InRelease").is_file()
+    assert (www / "docker/linux/ubuntu/gpg").is_file()
+    assert (www / "cuda/ubuntu2404/x86_64/lab-cuda.asc").is_file()
+    assert "Codename: noble" in (www / "ubuntu/noble/Release").read_text()
