@@ -16,6 +16,7 @@ import click
 from gpuhost import __version__
 from gpuhost.commands.checks import checks
 from gpuhost.commands.common import InOrder
+from gpuhost.commands.completion import completion
 from gpuhost.commands.history import diff, history, status
 from gpuhost.commands.hosts import hosts
 from gpuhost.commands.lab import lab
@@ -36,7 +37,20 @@ Exit codes:
 """
 
 # In the order in which a person meets them.
-COMMANDS = (plan, provision, verify, checks, hosts, nightly, status, diff, history, mirror, lab)
+COMMANDS = (
+    plan,
+    provision,
+    verify,
+    checks,
+    hosts,
+    nightly,
+    status,
+    diff,
+    history,
+    mirror,
+    lab,
+    completion,
+)
 
 
 @click.group(

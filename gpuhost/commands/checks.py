@@ -9,6 +9,7 @@ from itertools import groupby
 import click
 
 from gpuhost.commands.common import InOrder
+from gpuhost.commands.completion import checks as check_names
 from gpuhost.errors import ExitCode
 
 SECTION_WIDTH = 12
@@ -38,7 +39,7 @@ def checks_list(as_json: bool) -> ExitCode:
 
 
 @checks.command("explain")
-@click.argument("name")
+@click.argument("name", shell_complete=check_names)
 def checks_explain(name: str) -> ExitCode:
     """Say what a check looks at, why it matters and what to do about it."""
     from gpuhost.checks.registry import SECTION_WORDS, SUITES, select

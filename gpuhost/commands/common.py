@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpuhost.commands.completion import hosts_and_groups
 from gpuhost.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ SETTINGS = ("inventory", "forks", "keep_days", "notify", "textfile")
 
 def hosts_argument(command: Command) -> Command:
     """HOST…, in Ansible's pattern syntax, at least one."""
-    return click.argument("hosts", nargs=-1, required=True, metavar="HOST...")(command)
+    return click.argument(
+        "hosts", nargs=-1, required=True, metavar="HOST...", shell_complete=hosts_and_groups
+    )(command)
 
 
 def common_options(command: Command) -> Command:
@@ -36,7 +39,11 @@ def common_options(command: Command) -> Command:
             help="Ansible inventory (default: the project's inventories/ folder).",
         ),
         click.option(
-            "-l", "--limit", metavar="PATTERN", help="Of HOST..., only those that also match this."
+            "-l",
+            "--limit",
+            metavar="PATTERN",
+            help="Of HOST..., only those that also match this.",
+            shell_complete=hosts_and_groups,
         ),
         click.option("--forks", type=int, help="Hosts worked on at once (default: 10)."),
         click.option("-q", "--quiet", is_flag=True, help="No progress, only the result."),

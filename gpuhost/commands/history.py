@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpuhost.commands.completion import known_hosts, runs
 from gpuhost.errors import ExitCode, UsageError
 from gpuhost.suggest import did_you_mean
 
@@ -22,8 +23,14 @@ SHOWN_RUNS = 20
 
 
 @click.command()
-@click.argument("host", required=False)
-@click.option("--limit", type=click.IntRange(1), default=SHOWN_RUNS, show_default=True)
+@click.argument("host", required=False, shell_complete=known_hosts)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=SHOWN_RUNS,
+    show_default=True,
+    help="How many are listed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 @click.option("--rebuild", is_flag=True, help="Make the history anew from the kept reports.")
 def history(host: str | None, limit: int, as_json: bool, rebuild: bool) -> ExitCode:
@@ -59,8 +66,8 @@ def _rebuild() -> ExitCode:
 
 
 @click.command()
-@click.argument("before", required=False, metavar="[RUN]")
-@click.argument("after", required=False, metavar="[RUN]")
+@click.argument("before", required=False, metavar="[RUN]", shell_complete=runs)
+@click.argument("after", required=False, metavar="[RUN]", shell_complete=runs)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def diff(before: str | None, after: str | None, as_json: bool) -> ExitCode:
     """Show what became otherwise between two runs (by default the last two).
@@ -83,7 +90,7 @@ def diff(before: str | None, after: str | None, as_json: bool) -> ExitCode:
 
 
 @click.command()
-@click.argument("hosts", nargs=-1, metavar="[HOST...]")
+@click.argument("hosts", nargs=-1, metavar="[HOST...]", shell_complete=known_hosts)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def status(hosts: tuple[str, ...], as_json: bool) -> ExitCode:
     """Show how the fleet stood when it was last verified; asks no host.

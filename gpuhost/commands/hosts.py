@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpuhost.commands.common import common_options, flags
+from gpuhost.commands.completion import hosts_and_groups
 from gpuhost.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("patterns", nargs=-1, metavar="[HOST...]")
+@click.argument("patterns", nargs=-1, metavar="[HOST...]", shell_complete=hosts_and_groups)
 @common_options
 def hosts(patterns: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
     """List the inventory's hosts with what each is declared to be."""

@@ -10,6 +10,9 @@ from pathlib import Path
 import click
 
 from gpuhost.commands.common import InOrder
+from gpuhost.commands.completion import faults as fault_names
+from gpuhost.commands.completion import lab_hosts, pasts
+from gpuhost.commands.completion import models as gpu_models
 from gpuhost.errors import ExitCode, UsageError
 
 
@@ -21,7 +24,13 @@ def lab() -> None:
 @lab.command("up")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--gpus", type=click.IntRange(0, 16), default=4, show_default=True, help="GPUs each.")
-@click.option("--model", default="A100", show_default=True, help="GPU model; see `lab models`.")
+@click.option(
+    "--model",
+    default="A100",
+    show_default=True,
+    help="GPU model; see `lab models`.",
+    shell_complete=gpu_models,
+)
 @click.option(
     "--os",
     "release",
@@ -35,6 +44,7 @@ def lab() -> None:
     "past",
     multiple=True,
     metavar="NAME",
+    shell_complete=pasts,
     help="What its past left on the host, several allowed; see `lab histories`.",
 )
 def lab_up(
@@ -99,7 +109,7 @@ def lab_histories() -> ExitCode:
 
 
 @lab.command("ssh", context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+@click.argument("name", shell_complete=lab_hosts)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def lab_ssh(name: str, command: tuple[str, ...]) -> ExitCode:
     """Log in to a rehearsal host, or run COMMAND on it."""
@@ -110,8 +120,8 @@ def lab_ssh(name: str, command: tuple[str, ...]) -> ExitCode:
 
 
 @lab.command("fault")
-@click.argument("host", required=False)
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("host", required=False, shell_complete=lab_hosts)
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=fault_names)
 @click.option("--list", "listing", is_flag=True, help="What can go wrong; of HOST: what does.")
 @click.option("--clear", is_flag=True, help="Mend the named faults; all that were made by default.")
 def lab_fault(host: str | None, names: tuple[str, ...], listing: bool, clear: bool) -> ExitCode:
@@ -143,7 +153,7 @@ def lab_fault(host: str | None, names: tuple[str, ...], listing: bool, clear: bo
 
 
 @lab.command("down")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=lab_hosts)
 @click.option("--all", "everything", is_flag=True, help="Every host, the network and the servers.")
 def lab_down(names: tuple[str, ...], everything: bool) -> ExitCode:
     """Remove rehearsal hosts; what was built stays cached."""

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gpuhost.commands.common import InOrder, begin, common_options, finish, flags
+from gpuhost.commands.completion import hosts_and_groups
 from gpuhost.errors import ExitCode, worst
 
 TIME = "02:30"
@@ -19,7 +20,7 @@ def nightly() -> None:
 
 
 @nightly.command("run")
-@click.argument("hosts", nargs=-1, metavar="[HOST...]")
+@click.argument("hosts", nargs=-1, metavar="[HOST...]", shell_complete=hosts_and_groups)
 @common_options
 @click.option(
     "--notify",
@@ -53,7 +54,7 @@ def nightly_run(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCo
 
 
 @nightly.command("install")
-@click.argument("hosts", nargs=-1, metavar="[HOST...]")
+@click.argument("hosts", nargs=-1, metavar="[HOST...]", shell_complete=hosts_and_groups)
 @click.option(
     "-i",
     "--inventory",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gpuhost.commands.common import begin, common_options, finish, flags
+from gpuhost.commands.completion import checks, hosts_and_groups, runs_or_file
 from gpuhost.errors import ExitCode
 from gpuhost.model import Suite
 
@@ -15,7 +16,7 @@ LOCALHOST = "localhost"
 
 
 @click.command()
-@click.argument("hosts", nargs=-1, metavar="[HOST...]")
+@click.argument("hosts", nargs=-1, metavar="[HOST...]", shell_complete=hosts_and_groups)
 @common_options
 @click.option(
     "--suite",
@@ -24,13 +25,19 @@ LOCALHOST = "localhost"
     "proves the partitioning too; full adds what is slow.",
 )
 @click.option(
-    "--check", "names", multiple=True, metavar="NAME", help="Only this check; may be repeated."
+    "--check",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Only this check; may be repeated.",
+    shell_complete=checks,
 )
 @click.option(
     "--from",
     "saved",
     multiple=True,
     metavar="RUN|FILE",
+    shell_complete=runs_or_file,
     help="Judge the evidence of an earlier run (its id, or 'latest') or of a file again; asks "
     "no host. May be repeated.",
 )
