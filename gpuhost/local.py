@@ -24,7 +24,7 @@ from gpuhost.probe.schema import Evidence, Spec
 from gpuhost.settings import Settings
 from gpuhost.targets import inventories, resolve
 from gpuhost.ui import Ui
-from gpuhost.verify import finished, is_complete, judge_host, keep
+from gpuhost.verify import finished, is_complete, keep, keep_and_judge
 
 LOCALHOST = "localhost"
 TAIL = 2000
@@ -44,11 +44,9 @@ def verify_here(
     run = runs.begin(settings.runs_dir)
     with ui.stage("verify", (LOCALHOST,)):
         evidence = read(asking(*requirements(selected))(declared))
-    runs.keep_evidence(run, {LOCALHOST: evidence})
-    runs.keep_desired(run, {LOCALHOST: declared})
-    report = judge_host(LOCALHOST, evidence, declared, [s.info.name for s in selected])
+    judged = keep_and_judge(run, {LOCALHOST: evidence}, {LOCALHOST: declared}, selected)
     complete = is_complete(names, suite)
-    return keep(run, finished(run, "verify", [report], complete=complete), settings, ui)
+    return keep(run, finished(run, "verify", judged.values(), complete=complete), settings, ui)
 
 
 def declaration(settings: Settings) -> Desired:

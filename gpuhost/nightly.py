@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from gpuhost import notify, quarantine, runs
 from gpuhost.errors import ExitCode, GpuhostError, worst
+from gpuhost.files import replace_text
 from gpuhost.history import History, open_history
 from gpuhost.history.compare import Kind, Onset, Transition, onset, transitions
 from gpuhost.history.records import Examination
@@ -87,7 +89,7 @@ def run(targets: Targets, settings: Settings, ui: Ui) -> Night:
     with only_one(settings.state_dir):
         report = verify(targets, settings, ui, command=COMMAND)
         night = judge(report, settings)
-        night = _troubled(night, _keep_house(night, settings))
+        night = _troubled(night, _keep_house(night, targets, settings))
         told = notify.message(night)
         if told:
             night = _troubled(night, notify.send(settings.notify, told))
@@ -162,10 +164,12 @@ def nights_before(run_id: str, newest_first: Sequence[Examination]) -> list[Exam
     return [e for e in newest_first[start:] if e.run.complete]
 
 
-def _keep_house(night: Night, settings: Settings) -> Iterator[str]:
+def _keep_house(night: Night, targets: Targets, settings: Settings) -> Iterator[str]:
     """Write the quarantine list and rotate; yields what could not be done."""
     try:
-        quarantine.write(settings.state_dir, night.standings.values())
+        quarantine.write(
+            settings.state_dir, night.standings.values(), targets.inventory, targets.members
+        )
     except OSError as error:
         yield f"The list of quarantined hosts could not be written: {error}."
     if settings.textfile:
@@ -183,12 +187,10 @@ def write_metrics(night: Night, path: Path) -> None:
         OSError: the file cannot be written.
     """
     quarantined = [found.host for found in night.standings.values() if found.quarantined]
-    # The collector reads *.prom; it would take half a file that has this name.
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w", encoding="utf-8") as stream:
-        prometheus.write(night.report, stream, quarantined)
-    fresh.chmod(0o644)
-    fresh.replace(path)
+    metrics = io.StringIO()
+    prometheus.write(night.report, metrics, quarantined)
+    # The exporter is another user, and the service's umask keeps files from those.
+    replace_text(path, metrics.getvalue(), mode=0o644)
 
 
 def rotate(settings: Settings, now: datetime) -> Iterator[str]:

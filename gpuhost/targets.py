@@ -16,11 +16,15 @@ EXAMPLE = "example"
 
 @dataclass(frozen=True)
 class Targets:
-    """The hosts of one command, all of one inventory, with their desired state."""
+    """The hosts of one command, all of one inventory, with their desired state.
+
+    ``members`` are the names of all hosts that the inventory has.
+    """
 
     inventory: Path
     hosts: tuple[Host, ...]
     desired: Mapping[str, Desired]
+    members: Collection[str] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,7 +73,7 @@ def resolve(settings: Settings, patterns: Sequence[str], limit: str | None = Non
                 f"--limit {limit} leaves no host of {' '.join(patterns)}.",
                 "See which hosts there are with: gpuhost hosts",
             )
-    return Targets(inventory.path, hosts, desired_states(hosts))
+    return Targets(inventory.path, hosts, desired_states(hosts), inventory.hosts)
 
 
 def _find(paths: Sequence[Path], patterns: Sequence[str]) -> tuple[Inventory, tuple[Host, ...]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from gpuhost import __version__, checks, runs
 from gpuhost.checks.measures import measures
-from gpuhost.checks.registry import requirements, select
+from gpuhost.checks.registry import Check, requirements, select
 from gpuhost.collect import asking, collect
 from gpuhost.history.keeping import remember
 from gpuhost.model import Desired, HostReport, RunReport, Suite
@@ -60,16 +60,23 @@ def prove(
     spec_for = asking(*requirements(selected))
     with ui.stage("verify", targets.names):
         collected = collect(targets, spec_for, ui.listen, forks=settings.forks)
-    runs.keep_evidence(run, collected.evidence)
-    runs.keep_desired(run, {name: targets.desired[name] for name in collected.evidence})
+    judged = keep_and_judge(run, collected.evidence, targets.desired, selected)
     return {
-        name: judge_host(
-            name, collected.evidence[name], targets.desired[name], [s.info.name for s in selected]
-        )
-        if name in collected.evidence
-        else collected.failures[name]
-        for name in targets.names
+        name: judged[name] if name in judged else collected.failures[name] for name in targets.names
     }
+
+
+def keep_and_judge(
+    run: Run,
+    evidence: Mapping[str, Evidence],
+    desired: Mapping[str, Desired],
+    selected: Iterable[Check],
+) -> dict[str, HostReport]:
+    """Keep what was read with the run, and judge it by some checks; each host's report by name."""
+    runs.keep_evidence(run, evidence)
+    runs.keep_desired(run, {name: desired[name] for name in evidence})
+    names = [check.info.name for check in selected]
+    return {name: judge_host(name, evidence[name], desired[name], names) for name in evidence}
 
 
 def finished(

@@ -7,11 +7,12 @@ that thing is gone, so that whatever a crash leaves behind is on record.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from gpuhost.files import replace_text
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -155,9 +156,4 @@ def _read_host(path: Path) -> HostRecord:
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file in one step: a reader sees the old content or the new, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w", encoding="utf-8") as stream:
-        json.dump(data, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(path)
+    replace_text(path, json.dumps(data, indent=1))

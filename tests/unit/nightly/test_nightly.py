@@ -24,7 +24,7 @@ from gpuhost.ui import Ui
 
 WELL = {"gpu.count": "PASS", "cdi.matches": "PASS"}
 ILL = {"gpu.count": "FAIL", "cdi.matches": "PASS"}
-TARGETS = Targets(Path("/inventory"), (), {})
+TARGETS = Targets(Path("/inventory"), (), {}, ("a", "b"))
 
 
 @pytest.fixture
@@ -45,7 +45,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[notify.Message]:
     return messages
 
 
-def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, report: RunReport) -> Night:
+def run(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    report: RunReport,
+    targets: Targets = TARGETS,
+) -> Night:
     """A nightly run whose verification comes to ``report``."""
 
     def verify(*_: object, **__: object) -> RunReport:
@@ -55,7 +60,7 @@ def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, report: RunReport) 
         return report
 
     monkeypatch.setattr("gpuhost.nightly.verify", verify)
-    return nightly.run(TARGETS, settings, Ui())
+    return nightly.run(targets, settings, Ui())
 
 
 def test_only_what_became_otherwise_is_told_in_one_message(
@@ -148,6 +153,39 @@ def test_a_night_of_some_hosts_lets_no_other_out_of_quarantine(
     del told
     run(settings, monkeypatch, night(0, {"a": ILL, "b": ILL}))
     run(settings, monkeypatch, night(1, {"a": WELL}))
+    assert (settings.state_dir / "quarantine.txt").read_text() == "b\n"
+
+
+def test_a_host_that_left_the_inventory_leaves_the_quarantine_list_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, told: list[notify.Message]
+) -> None:
+    del told
+    run(settings, monkeypatch, night(0, {"a": WELL, "b": ILL}))
+    run(settings, monkeypatch, night(1, {"a": WELL}), replace(TARGETS, members=("a",)))
+    assert (settings.state_dir / "quarantine.txt").read_text() == ""
+
+
+def test_a_night_of_another_inventory_takes_no_host_from_the_quarantine_list(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, told: list[notify.Message]
+) -> None:
+    del told
+    other = Targets(Path("/other"), (), {}, ("c",))
+    run(settings, monkeypatch, night(0, {"b": ILL}))
+    run(settings, monkeypatch, night(1, {"c": ILL}), other)
+    assert (settings.state_dir / "quarantine.txt").read_text() == "b\nc\n"
+
+
+@pytest.mark.parametrize("kept", ["", "[]", "{"])
+def test_a_list_whose_origins_are_lost_keeps_its_hosts_until_they_pass(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    told: list[notify.Message],
+    kept: str,
+) -> None:
+    del told
+    run(settings, monkeypatch, night(0, {"a": WELL, "b": ILL}))
+    (settings.state_dir / "quarantine.json").write_text(kept)
+    run(settings, monkeypatch, night(1, {"a": WELL}), replace(TARGETS, members=("a",)))
     assert (settings.state_dir / "quarantine.txt").read_text() == "b\n"
 
 
