@@ -24,6 +24,7 @@ from gpuhost.commands.mirror import mirror
 from gpuhost.commands.nightly import nightly
 from gpuhost.commands.plan import plan
 from gpuhost.commands.provision import provision
+from gpuhost.commands.rollback import rollback
 from gpuhost.commands.verify import verify
 from gpuhost.errors import ExitCode, GpuhostError
 
@@ -41,6 +42,7 @@ COMMANDS = (
     plan,
     provision,
     verify,
+    rollback,
     checks,
     hosts,
     nightly,

@@ -30,6 +30,7 @@ def run_locked(
 ) -> Outcome:
     """Run a playbook that takes each host's lock, and release the locks of hosts that failed.
 
+    What a run changed on a host is among its results, also where it failed.
     Says which hosts were found with a run that had not come to its end.
     """
     run_id = uuid4().hex
@@ -50,10 +51,16 @@ def run_locked(
         for name in targets.names
         if outcome.hosts[name].failed and "lock" not in outcome.hosts[name].results
     ]
-    if failed:
-        # An unreachable host keeps its lock: whatever had begun there may still be at work.
-        _release(targets.only(failed), settings, run_id)
-    return outcome
+    if not failed:
+        return outcome
+    # An unreachable host keeps its lock: whatever had begun there may still be at work.
+    released = _release(targets.only(failed), settings, run_id)
+    hosts = {
+        name: replace(host, results={**host.results, **released.hosts[name].results})
+        for name, host in outcome.hosts.items()
+        if name in failed
+    }
+    return Outcome({**outcome.hosts, **hosts})
 
 
 def has_run(evidence: Evidence) -> bool:
@@ -62,8 +69,8 @@ def has_run(evidence: Evidence) -> bool:
     return bool(section and section["data"] and section["data"].get("run"))
 
 
-def _release(targets: Targets, settings: Settings, run_id: str) -> None:
-    engine.run(
+def _release(targets: Targets, settings: Settings, run_id: str) -> Outcome:
+    return engine.run(
         "release.yml",
         targets.inventory,
         targets.names,

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gpuhost import locks, runs, secrets, stamps
+from gpuhost import locks, runs, secrets, stamps, upgrades
+from gpuhost.apply import Applied, apply
 from gpuhost.checks.facts import Facts
-from gpuhost.collect import Collected, collect, failed_report, planning
-from gpuhost.engine import HostOutcome
+from gpuhost.collect import Collected, collect, planning
 from gpuhost.errors import ExitCode
 from gpuhost.model import HostReport, Login, RunReport
 from gpuhost.plan import HostPlan, gpus_in_use, plan
 from gpuhost.plan import in_full as full
-from gpuhost.rollout import Strategy, roll_out, shortened
+from gpuhost.rollout import Strategy, roll_out
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
 from gpuhost.verify import finished, keep, prove
 
+PLAYBOOK = "provision.yml"
 LOGIN_ROLE = "registry_login"
 
 
@@ -74,11 +75,13 @@ def provision(
     strategy: Strategy | None = None,
     passwords: Mapping[Login, str] | None = None,
     include_busy: bool = False,
+    auto_rollback: bool = False,
 ) -> RunReport:
     """Apply the roles to the hosts that were planned, and prove those that came through.
 
     Hosts in use are left alone unless ``include_busy``. ``passwords`` are of
-    registry logins, where the inventory does not have them.
+    registry logins, where the inventory does not have them. ``auto_rollback``:
+    an upgrade that is not proven is taken back.
     """
     run = runs.begin(settings.runs_dir)
     busy = {} if include_busy else {name: _busy(name, planned.busy[name]) for name in planned.busy}
@@ -94,58 +97,19 @@ def provision(
             }
             # A run that died holds the lock of a conforming host, too, until another takes it over.
             working = targets.only([n for n in batch if roles[n] or n in planned.unfinished])
-            failures = apply(working, roles, settings, ui, variables) if working.hosts else {}
-            proven = prove(hosts.without(failures), settings, ui, run)
-            return [failures.get(name) or proven[name] for name in batch]
+            applied = Applied({}, {})
+            if working.hosts:
+                applied = apply(PLAYBOOK, working, roles, settings, ui, variables=variables)
+            proven = prove(hosts.without(applied.failures), settings, ui, run)
+            reports = [applied.failures.get(name) or proven[name] for name in batch]
+            back = upgrades.unproven(reports, applied.versions)
+            taken = upgrades.take_back(hosts, settings, ui, back) if auto_rollback else {}
+            return [upgrades.told(r, back.get(r.host), taken.get(r.host)) for r in reports]
 
         names = [name for name in planned.plans if name not in others]
         reports = roll_out(names, strategy or Strategy(), work, ui.say)
     report = finished(run, "provision", (*others.values(), *reports))
     return keep(run, report, settings, ui)
-
-
-def apply(
-    targets: Targets,
-    roles: Mapping[str, Sequence[str]],
-    settings: Settings,
-    ui: Ui,
-    variables: Mapping[str, object],
-) -> dict[str, HostReport]:
-    """Run each host's ``roles``; returns a report for each host where they failed.
-
-    Raises:
-        PlaybookError: Ansible could not run at all.
-    """
-    with ui.stage("provision", targets.names):
-        outcome = locks.run_locked(
-            "provision.yml",
-            targets,
-            settings,
-            ui,
-            {
-                **variables,
-                "gpuhost_roles": {name: list(roles[name]) for name in targets.names},
-                "gpuhost_watched": stamps.WATCHED,
-                "gpuhost_stamps": {h.name: stamps.make(h, roles[h.name]) for h in targets.hosts},
-            },
-        )
-    changed = {
-        name: outcome.hosts[name].changed for name in targets.names if outcome.hosts[name].ok
-    }
-    for name in [name for name in changed if changed[name]]:
-        ui.say(f"{name}: {changed[name]} changed")
-    unchanged = [name for name in changed if not changed[name]]
-    if unchanged:
-        ui.say(f"{shortened(unchanged)}: no changes")
-    return {host.name: _failed(host) for host in outcome.hosts.values() if not host.ok}
-
-
-def _failed(host: HostOutcome) -> HostReport:
-    report = failed_report(host, ExitCode.FAILED)
-    if "lock" in host.results:
-        return locks.locked(report, host.results["lock"])
-    where = f"{host.task}: " if host.task else ""
-    return replace(report, error=f"{where}{report.error}")
 
 
 def _is_drained(name: str, targets: Targets) -> bool:

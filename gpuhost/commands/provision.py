@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     "--include-busy", is_flag=True, help="Also hosts whose GPUs are in use and would be disturbed."
 )
 @click.option(
+    "--auto-rollback",
+    is_flag=True,
+    help="Take an upgrade back where the host is not proven with it.",
+)
+@click.option(
     "--ask-registry-passwords",
     "ask_all",
     is_flag=True,
@@ -83,6 +88,7 @@ def provision(hosts: tuple[str, ...], yes: bool, as_json: bool, **options: Any) 
         strategy=strategy,
         passwords=passwords,
         include_busy=options["include_busy"],
+        auto_rollback=options["auto_rollback"],
     )
     return finish(report, settings, as_json)
 

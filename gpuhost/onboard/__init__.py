@@ -1,1 +1,0 @@
-"""From an address to a host in the inventory that is proven to work."""
