@@ -46,6 +46,12 @@ COMPONENTS = (
         ),
     ),
     Component(
+        role="nvidia_fabric_manager",
+        label="fabric",
+        areas=(),
+        after=("nvidia_driver",),
+    ),
+    Component(
         role="docker_ce",
         label="docker",
         areas=("docker",),

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gpuhost import checks
+from gpuhost.checks.board import UNIT as FABRIC_MANAGER_UNIT
+from gpuhost.checks.board import fabric_manager_package
 from gpuhost.checks.facts import Facts, SectionMissingError
 from gpuhost.components import COMPONENTS, ROLES
 from gpuhost.model import CheckResult, Desired, Login, Verdict
 from gpuhost.parse.docker import differences, login_key, parse_daemon_json
 from gpuhost.parse.errors import ParseError
+from gpuhost.parse.pci import is_nvswitch
+from gpuhost.parse.versions import same
 from gpuhost.probe.owner import LABEL as TRIAL_LABEL
 from gpuhost.probe.schema import Evidence, Package, Unit
 
@@ -167,6 +171,21 @@ def _driver(facts: Facts) -> Iterator[str]:
         yield "enable and start nvidia-persistenced"
 
 
+def _fabric(facts: Facts) -> Iterator[str]:
+    driver = facts.driver
+    if not any(is_nvswitch(device["class_code"]) for device in facts.pci["devices"]):
+        return
+    version = driver["on_disk_version"]
+    found = fabric_manager_package(driver)
+    wanted = f"the driver's version{f', {version}' if version else ''}"
+    if version is None or found is None:
+        yield f"install the fabric manager at {wanted}"
+    elif not same(version, found["version"]):
+        yield f"change the fabric manager from {found['version']} to {wanted}"
+    if version is not None and not _is_active(driver["units"], FABRIC_MANAGER_UNIT):
+        yield "enable and start the fabric manager"
+
+
 def _docker(facts: Facts) -> Iterator[str]:
     docker, desired = facts.docker, facts.desired
     yield from _packages(docker["packages"], DOCKER_PACKAGES[:1], desired.docker_version)
@@ -249,6 +268,7 @@ def _reboot(facts: Facts) -> str:
 
 PLANNERS: Mapping[str, Callable[[Facts], Iterator[str]]] = {
     "driver": _driver,
+    "fabric": _fabric,
     "docker": _docker,
     "toolkit": _toolkit,
     "users": _users,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gpuhost.checks.facts import Facts
 from gpuhost.checks.finding import Finding, failed, not_applicable, passed, undetermined
 from gpuhost.checks.gpu import nvml_words
@@ -10,9 +12,11 @@ from gpuhost.checks.remedies import REBOOT
 from gpuhost.checks.words import counted, listed
 from gpuhost.parse.pci import is_nvswitch
 from gpuhost.parse.versions import same
+from gpuhost.probe.schema import Driver, Package
 
 FABRIC_MANAGER = "nvidia-fabricmanager"
 UNIT = f"{FABRIC_MANAGER}.service"
+_PACKAGE = re.compile(r"nvidia-fabric-?manager(-\d+)?")
 COMPLETED = 3
 _STATES = {0: "not supported", 1: "not started", 2: "in progress", COMPLETED: "completed"}
 _LOOK_AT_FABRIC = f"systemctl status {UNIT}; journalctl -u {UNIT} -b"
@@ -106,6 +110,11 @@ def _switches(facts: Facts) -> int:
     return sum(is_nvswitch(device["class_code"]) for device in facts.pci["devices"])
 
 
+def fabric_manager_package(driver: Driver) -> Package | None:
+    """The package of the fabric manager, whose name may end with the branch."""
+    return next((p for p in driver["packages"] if _PACKAGE.fullmatch(p["name"])), None)
+
+
 def _unit_is_active(facts: Facts) -> bool:
     return any(
         unit["name"] == UNIT and unit["active_state"] == "active" for unit in facts.driver["units"]
@@ -126,9 +135,7 @@ def fabric_manager(facts: Facts) -> Finding:
     if not switches:
         return not_applicable("there is no NVSwitch")
     driver = facts.driver["loaded_version"] or facts.driver["on_disk_version"]
-    package = next(
-        (p for p in facts.driver["packages"] if p["name"].startswith(FABRIC_MANAGER)), None
-    )
+    package = fabric_manager_package(facts.driver)
     if package is None or driver is None:
         return failed(
             "the fabric manager is not installed" if package is None else "there is no driver",

@@ -65,7 +65,7 @@ def _release(records: Sequence[HostRecord]) -> dict[str, Any]:
             record.name: {
                 "ansible_host": record.address,
                 "gpuhost_gpu_count": record.gpus,
-                "gpuhost_gpu_model": record.model,
+                "gpuhost_gpu_model": models.find(record.model).card,
                 "nvidia_driver_branch": packages.branch_for(models.find(record.model)),
             }
             for record in records

@@ -48,7 +48,8 @@ RELOAD = "reload"
 REBOOT = "reboot"
 
 # What keeps the module loaded without doing work on a GPU.
-SERVICES = ("nvidia-persistenced", "nvidia-fabricmanager", "nvidia-dcgm", "dcgm")
+FABRIC_MANAGER = "nvidia-fabricmanager"
+SERVICES = ("nvidia-persistenced", FABRIC_MANAGER, "nvidia-dcgm", "dcgm")
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,11 @@ def replace(module: AnsibleModule, reason: str) -> str:
     obstacle = unload(module)
     # After a partial unload as well, what is left must work again until the reboot.
     load(module)
-    if services:
-        module.run_command(["systemctl", "start", *services], check_rc=not obstacle)
+    for service in services:
+        # The fabric manager refuses another driver version than its own: its role brings the one
+        # that fits.
+        must = not obstacle and service != FABRIC_MANAGER
+        module.run_command(["systemctl", "start", service], check_rc=must)
     return f"{reason}, and it cannot be unloaded: {obstacle}" if obstacle else ""
 
 

@@ -18,6 +18,7 @@ from .nvidia_pci import Gpu
 
 NVIDIA = "0x10de"
 GPU_CLASSES = ("0x0300", "0x0302")
+NVSWITCH_CLASS = "0x0680"
 # From the module that depends on most to the one that all depend on.
 MODULES = ("nvidia_drm", "nvidia_modeset", "nvidia_uvm", "nvidia_peermem", "nvidia")
 # Processes that hold a GPU open without working on it.
@@ -53,6 +54,16 @@ def gpus(root: AnyPath = "/") -> list[Gpu]:
         if is_gpu and read_text(device / "vendor") == NVIDIA:
             found.append(Gpu(device.name, int(read_text(device / "device") or "0", 16)))
     return found
+
+
+def nvswitches(root: AnyPath = "/") -> list[str]:
+    """The addresses of NVIDIA's NVSwitches on the PCI bus: bridges that join GPUs."""
+    return [
+        device.name
+        for device in sorted(Path(root, "sys/bus/pci/devices").glob("*"))
+        if read_text(device / "vendor") == NVIDIA
+        and (read_text(device / "class") or "").startswith(NVSWITCH_CLASS)
+    ]
 
 
 def loaded_version(root: AnyPath = "/") -> str | None:

@@ -86,8 +86,12 @@ def score(fault: Fault, verified: Verified) -> Score:
 
 def score_all(lab: Lab, host: str, faults: Sequence[Fault]) -> Iterator[Score]:
     """Make each fault, verify, mend it; then the host has to be healthy again."""
+    hosts = {"": host}
     for fault in faults:
         try:
+            if fault.model not in hosts:
+                hosts[fault.model] = provisioned(lab, f"{HOST}-{len(hosts)}", fault.model)
+            host = hosts[fault.model]
             with injected(lab.exec, host, fault):
                 yield score(fault, lab.verify(host))
         except Exception as error:  # noqa: BLE001  (one fault that cannot be made spoils no other)
@@ -144,9 +148,14 @@ def healthy_host() -> Iterator[tuple[Lab, str]]:
         os.environ["XDG_STATE_HOME"] = str(project / "state")
         os.environ["PYTHONPATH"] = str(PROJECT)
         lab = Lab(project)
-        lab.up(HOST, "--gpus", "2")
-        lab.ok("provision", HOST, "--yes")
-        yield lab, HOST
+        yield lab, provisioned(lab, HOST)
+
+
+def provisioned(lab: Lab, host: str, model: str = "") -> str:
+    """A host with two GPUs, of a model where that matters."""
+    lab.up(host, "--gpus", "2", *(("--model", model) if model else ()))
+    lab.ok("provision", host, "--yes")
+    return host
 
 
 def main() -> int:

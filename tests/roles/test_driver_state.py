@@ -41,6 +41,15 @@ def test_gpus_are_found_by_vendor_and_class(tmp_path: Path) -> None:
     ]
 
 
+def test_nvswitches_are_told_from_gpus_and_from_others_bridges(tmp_path: Path) -> None:
+    pci(tmp_path, "0000:c1:00.0", "0x10de", "0x22a3", "0x068000")
+    pci(tmp_path, "0000:c0:00.0", "0x10de", "0x22a3", "0x068000")
+    pci(tmp_path, "0000:47:00.0", "0x10de", "0x2330", "0x030200")
+    pci(tmp_path, "0000:00:1f.0", "0x8086", "0x7a04", "0x068000")
+    assert driver_state.nvswitches(tmp_path) == ["0000:c0:00.0", "0000:c1:00.0"]
+    assert driver_state.nvswitches(tmp_path / "nothing") == []
+
+
 OPEN = (
     "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.178.04  Release Build\n"
     "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"

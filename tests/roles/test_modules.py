@@ -14,6 +14,7 @@ from support import roles
 text_files = roles.library("text_files")
 package_hold = roles.library("package_hold")
 nvidia_module = roles.library("nvidia_module")
+nvswitch = roles.library("nvswitch")
 cdi_spec = roles.library("cdi_spec")
 group_members = roles.library("group_members")
 
@@ -118,6 +119,26 @@ def test_on_rpm_hosts_the_installed_version_is_locked(
     assert asked.read_text() == "-q versionlock add docker-ce-29.8.2\n"
 
 
+# -------------------------------------------------------------------- nvswitch
+
+
+def test_the_board_is_read_with_the_fabric_managers_that_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = ("installed nvidia-fabricmanager-535", "installed nvidia-fabricmanager-dev-535")
+    put_in_path(
+        monkeypatch,
+        tmp_path / "bin",
+        dpkg_query=f"printf '%s\\n' {' '.join(map(repr, listed))} 'config-files nvidia-fabric'",
+        rpm="exit 1",
+        modinfo='case "$*" in *version*) echo 550.163.01;; *) echo NVIDIA;; esac',
+    )
+    result = roles.run(nvswitch)
+    assert result["installed"] == ["nvidia-fabricmanager-535"]
+    assert result["driver_version"] == "550.163.01"
+    assert not result["changed"]
+
+
 # --------------------------------------------------------------- nvidia_module
 
 
@@ -199,6 +220,24 @@ def test_services_of_nvidia_are_stopped_for_a_reload_and_started_again(
         "modprobe -a nvidia nvidia_uvm",
         "systemctl start nvidia-persistenced",
     ]
+
+
+def test_a_fabric_manager_that_refuses_the_new_driver_does_not_end_the_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_path(
+        monkeypatch,
+        tmp_path / "bin",
+        modprobe=f"echo $1 >>{tmp_path / 'asked'}",
+        systemctl='case "$*" in "start nvidia-fabricmanager") exit 1;; esac',
+    )
+    pretend(monkeypatch, state(loaded_version="550.163.01"))
+    monkeypatch.setattr(
+        nvidia_module.driver_state,
+        "is_loaded",
+        lambda name: name == "nvidia" and not (tmp_path / "asked").exists(),
+    )
+    assert roles.run(nvidia_module)["changed"]
 
 
 def test_a_module_that_cannot_be_unloaded_needs_a_reboot(

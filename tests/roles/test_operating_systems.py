@@ -38,8 +38,15 @@ PINS = {
     "nvidia_container_toolkit_version": "1.20.0-1",
 }
 
+# What the host has on disk: of everyone, and of those with pins.
+DRIVERS = ("580.178.04", "550.163.01")
+
 # Role → what its tasks pass on.
 RESOLVED = {
+    "nvidia_fabric_manager": [
+        "__nvidia_fabric_manager_package",
+        "__nvidia_fabric_manager_wanted",
+    ],
     "nvidia_driver": [
         "__nvidia_driver_repo_url",
         "__nvidia_driver_repo_key_url",
@@ -153,6 +160,7 @@ def resolved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     hosts = {
         host: {
             "facts": facts(host),
+            "nvidia_fabric_manager_board": {"driver_version": DRIVERS[host.startswith("pinned_")]},
             "ansible_python_interpreter": sys.executable,
             **(PINS if host.startswith("pinned_") else {}),
         }
@@ -235,6 +243,22 @@ def test_the_driver_is_asked_for_by_name_branch_and_flavour(
 ) -> None:
     assert resolved[host]["__nvidia_driver_packages"] == packages
     assert resolved[host]["__nvidia_driver_version_pattern"] == pattern
+
+
+@pytest.mark.parametrize(
+    ("host", "wanted"),
+    [
+        ("debian13", "nvidia-fabricmanager=580.178.04-*"),
+        ("ubuntu2404", "nvidia-fabricmanager=580.178.04-*"),
+        ("pinned_debian13", "nvidia-fabricmanager-550=550.163.01-*"),
+        ("rocky9", "nvidia-fabricmanager-580.178.04"),
+        ("pinned_rocky9", "nvidia-fabric-manager-550.163.01"),
+    ],
+)
+def test_the_fabric_manager_is_asked_for_at_the_drivers_version_by_its_branchs_name(
+    resolved: dict[str, dict[str, Any]], host: str, wanted: str
+) -> None:
+    assert resolved[host]["__nvidia_fabric_manager_wanted"] == wanted
 
 
 def test_the_branch_is_held_the_way_each_system_has_for_it(

@@ -46,7 +46,8 @@ class Fault:
     harmless where nothing was made. ``check`` has to end in ``verdict`` with
     the words ``cause`` and ``remedy`` in its own. ``consequences`` are
     patterns of other checks that it may spoil: what is not among them and
-    speaks up is a false alarm.
+    speaks up is a false alarm. ``model`` is what ``gpuhost lab up --model`` has
+    to be given for a host that can have the fault; empty: every host can.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Fault:
     remedy: str
     consequences: tuple[str, ...] = ()
     verdict: str = "FAIL"
+    model: str = ""
 
 
 def report(gpu: int, **values: str) -> tuple[str, str]:
@@ -93,10 +95,11 @@ def edited(path: str, change: str) -> tuple[str, str]:
 def all_faults() -> tuple[Fault, ...]:
     """Every fault, by area."""
     # The areas' files use what is above.
-    from gpuhost.lab.faults import containers, driver, hardware, services  # noqa: PLC0415
+    from gpuhost.lab.faults import boards, containers, driver, hardware, services  # noqa: PLC0415
 
     lists: Sequence[tuple[Fault, ...]] = (
         hardware.FAULTS,
+        boards.FAULTS,
         driver.FAULTS,
         containers.FAULTS,
         services.FAULTS,

@@ -15,6 +15,7 @@ from gpuhost.lab.gpu import mig
 from gpuhost.suggest import did_you_mean
 
 DEFAULT = "A100"
+ON_SWITCH_BOARD = "-HGX"
 
 MIB = 1024 * 1024
 NVIDIA_VENDOR = 0x10DE
@@ -55,6 +56,11 @@ class Model:
     remapper_banks: int | None = None
     nvswitches: Mapping[str, int] | None = None
     nvlinks: int = 0
+
+    @property
+    def card(self) -> str:
+        """The key of the GPU itself, whatever board it is on: what an operator declares."""
+        return self.key.removesuffix(ON_SWITCH_BOARD)
 
     def nvml(self) -> dict[str, str | int]:
         """What one healthy GPU of this model tells NVML, in the units of NVML's functions."""

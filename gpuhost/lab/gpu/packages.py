@@ -23,6 +23,8 @@ from gpuhost.lab.gpu.models import Model
 from gpuhost.lab.keyed import ensure_built, key_of, locked
 from gpuhost.mirror.debrepo import place
 
+FIRST_WITH_PLAIN_FABRIC_MANAGER = 580
+
 
 @dataclass(frozen=True)
 class Driver:
@@ -45,6 +47,12 @@ class Driver:
     def branch(self) -> int:
         """The number that its version begins with."""
         return int(self.version.partition(".")[0])
+
+    @property
+    def fabric_manager(self) -> str:
+        """The name of the fabric manager's package, which had the branch in it once."""
+        own = self.branch >= FIRST_WITH_PLAIN_FABRIC_MANAGER
+        return "nvidia-fabricmanager" if own else f"nvidia-fabricmanager-{self.branch}"
 
     @property
     def has_own_smi(self) -> bool:
@@ -209,6 +217,7 @@ def _driver(driver: Driver, binaries: Path, smi: Path, scratch: Path) -> list[Pa
         _tools(driver, smi),
         _persistenced(driver, binaries / "nvidia-persistenced"),
         _modprobe(driver),
+        _fabric_manager(driver),
     ]
 
 
@@ -332,6 +341,23 @@ def _modprobe(driver: Driver) -> Package:
         "loads the NVIDIA kernel modules",
         {"Depends": "kmod"},
         files={"usr/bin/nvidia-modprobe": Entry(_DEBIAN / "nvidia-modprobe", mode=0o755)},
+    )
+
+
+def _fabric_manager(driver: Driver) -> Package:
+    unit = "nvidia-fabricmanager.service"
+    return _package(
+        driver,
+        driver.fabric_manager,
+        "daemon that sets NVSwitches up",
+        # Upstream's do not conflict by name, they share their files.
+        {"Depends": "python3, init-system-helpers"},
+        files={
+            "usr/bin/nv-fabricmanager": Entry(text=_text("nv-fabricmanager", driver), mode=0o755),
+            f"usr/lib/systemd/system/{unit}": Entry(_DEBIAN / unit),
+            "usr/share/nvidia/nvswitch/fabricmanager.cfg": Entry(text="DAEMONIZE=1\n"),
+        },
+        scripts={"prerm": _text("fabricmanager.prerm", driver)},
     )
 
 

@@ -112,3 +112,39 @@ def test_what_could_not_be_read_keeps_the_plan_from_being_empty(section: str) ->
     result = plan("gpu-01", evidence, healthy_desired())
     assert not result.is_empty
     assert f"{section}: timed out" in result.unreadable
+
+
+SWITCH = {
+    "address": "0000:c0:00.0",
+    "vendor": "0x10de",
+    "device": "0x22a3",
+    "class_code": "0x068000",
+    "driver": "nvidia-nvswitch",
+}
+
+
+def on_a_switch_board(fabric_manager: str | None, state: str) -> HostPlan:
+    evidence = healthy_evidence()
+    evidence["sections"]["pci"]["data"]["devices"].append(SWITCH)  # type: ignore[index]
+    driver: Any = evidence["sections"]["driver"]["data"]
+    if fabric_manager:
+        name = "nvidia-fabricmanager"
+        driver["packages"].append({"name": name, "version": fabric_manager, "held": True})
+    unit = {"name": "nvidia-fabricmanager.service", "load_state": "", "enabled_state": ""}
+    driver["units"].append({**unit, "active_state": state})
+    return plan("gpu-01", evidence, healthy_desired())
+
+
+def test_a_switch_board_needs_the_fabric_manager_at_the_drivers_version_and_running() -> None:
+    assert on_a_switch_board("580.178.04-1", "active").is_empty
+    start = "fabric: enable and start the fabric manager"
+    assert words(on_a_switch_board("580.178.04-1", "failed")) == [start]
+    assert words(on_a_switch_board(None, "inactive")) == [
+        "fabric: install the fabric manager at the driver's version, 580.178.04",
+        start,
+    ]
+    other = on_a_switch_board("580.95.05-1", "active")
+    assert words(other) == [
+        "fabric: change the fabric manager from 580.95.05-1 to the driver's version, 580.178.04"
+    ]
+    assert "nvidia_fabric_manager" in other.roles

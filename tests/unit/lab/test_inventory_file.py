@@ -118,3 +118,12 @@ def test_hosts_of_one_release_with_other_gpus_get_a_driver_that_drives_them(
     hosts = content["lab"]["children"]["lab_debian12"]["hosts"]
     assert hosts["lab-01"]["nvidia_driver_branch"] == "550"
     assert hosts["lab-03"]["nvidia_driver_branch"] == "580"
+
+
+def test_a_gpu_is_declared_by_its_own_name_whatever_board_it_is_on(
+    records: tuple[HostRecord, ...],
+) -> None:
+    on_board = replace(records[0], model="H100-HGX")
+    content = inventory_file.content((on_board,), Path("/k/ops"), Path("/p/known_hosts"))
+    (host,) = content["lab"]["children"]["lab_debian12"]["hosts"].values()
+    assert host["gpuhost_gpu_model"] == "H100"
