@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpuhost.lab.toolkit.standin.host import DeviceNode, DriverFiles, Host, Library
-from gpuhost.lab.toolkit.standin.nvml import Gpu
+from gpuhost.lab.toolkit.standin.nvml import Gpu, Instance
 
 VERSION = "550.163.01"
 LIBRARY_DIR = "/usr/lib/x86_64-linux-gnu"
@@ -36,7 +36,7 @@ BINARIES = (
 
 def gpu(ordinal: int) -> Gpu:
     return Gpu(
-        ordinal=ordinal,
+        ordinal=str(ordinal),
         uuid=UUIDS[ordinal],
         minor=ordinal,
         bus_id=f"00000000:{0x17 + ordinal:02X}:00.0",
@@ -48,6 +48,31 @@ def gpu(ordinal: int) -> Gpu:
 
 def node(name: str, major: int, minor: int) -> DeviceNode:
     return DeviceNode(f"/dev/{name}", major, minor, 0o666)
+
+
+MIG_UUIDS = ("MIG-0a8fa9a8-5f2e-5a4e-9a5f-111111111111", "MIG-0a8fa9a8-5f2e-5a4e-9a5f-222222222222")
+
+
+@pytest.fixture
+def divided(host: Host) -> Host:
+    """The same machine with its first GPU divided in two."""
+    parent = host.gpus[0]
+    parts = [
+        parent._replace(ordinal=f"0:{slot}", uuid=uuid, instance=Instance(slot + 1, 0))
+        for slot, uuid in enumerate(MIG_UUIDS)
+    ]
+    nodes = {
+        uuid: (
+            node("nvidia0", 195, 0),
+            node(f"nvidia-caps/nvidia-cap{12 + 9 * slot}", 509, 12 + 9 * slot),
+            node(f"nvidia-caps/nvidia-cap{13 + 9 * slot}", 509, 13 + 9 * slot),
+        )
+        for slot, uuid in enumerate(MIG_UUIDS)
+    }
+    return host._replace(
+        gpus=(parent._replace(is_divided=True), *parts, *host.gpus[1:]),
+        gpu_nodes=host.gpu_nodes | nodes,
+    )
 
 
 @pytest.fixture
@@ -71,6 +96,6 @@ def host() -> Host:
             node("nvidia-uvm-tools", 510, 1),
             node("nvidiactl", 195, 255),
         ),
-        gpu_nodes={UUIDS[minor]: node(f"nvidia{minor}", 195, minor) for minor in range(4)},
+        gpu_nodes={UUIDS[minor]: (node(f"nvidia{minor}", 195, minor),) for minor in range(4)},
         failures={},
     )

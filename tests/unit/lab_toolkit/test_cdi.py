@@ -43,6 +43,18 @@ def test_a_host_without_gpus_has_no_device_called_all(host: Host) -> None:
     assert cdi.specification(bare, NEW)["devices"] == []
 
 
+def test_a_divided_gpu_is_named_by_its_mig_devices_and_not_whole(divided: Host) -> None:
+    devices = {d["name"]: d for d in cdi.specification(divided, NEW)["devices"]}
+    (parent, first, *_) = divided.gpus
+    assert {"0:0", "0:1", first.uuid, "1", "all"} <= set(devices)
+    assert {"0", parent.uuid}.isdisjoint(devices)
+    nodes = [node["path"] for node in devices["0:1"]["containerEdits"]["deviceNodes"]]
+    caps = [f"/dev/nvidia-caps/nvidia-cap{minor}" for minor in (21, 22)]
+    assert nodes == ["/dev/nvidia0", *caps]
+    every = [node["path"] for node in devices["all"]["containerEdits"]["deviceNodes"]]
+    assert len(every) == len(set(every)) == 4 + 4
+
+
 def test_without_libcuda_and_the_allocator_nothing_refers_to_them(host: Host) -> None:
     kept = tuple(lib for lib in host.files.libraries if "libnvidia-ml" in lib.path)
     files = host.files._replace(libraries=kept)

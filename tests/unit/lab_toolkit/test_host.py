@@ -9,10 +9,21 @@ from pathlib import Path
 import pytest
 
 from gpuhost.lab.toolkit.standin import elf
-from gpuhost.lab.toolkit.standin.host import DriverMissingError, device_node, driver_files
+from gpuhost.lab.toolkit.standin.host import (
+    DriverMissingError,
+    capability_minors,
+    device_node,
+    driver_files,
+    node_paths,
+)
+from gpuhost.lab.toolkit.standin.nvml import Gpu, Instance
 
 VERSION = "550.163.01"
 LIBRARY_DIR = "usr/lib/x86_64-linux-gnu"
+
+
+def gpu(minor: int) -> Gpu:
+    return Gpu(str(minor), f"GPU-{minor}", minor, "00000000:17:00.0", "NVIDIA A100", None, "8.0")
 
 
 def link(path: Path, *options: str) -> None:
@@ -52,6 +63,20 @@ def test_the_files_of_one_driver_version_are_found(root: Path) -> None:
 
 def test_the_first_binary_in_the_path_is_taken(root: Path) -> None:
     assert driver_files(root).binaries == ("/usr/local/bin/nvidia-smi",)
+
+
+def test_the_nodes_of_a_mig_device_are_found_by_the_drivers_list_of_rights(root: Path) -> None:
+    listed = root / "proc/driver/nvidia-caps/mig-minors"
+    listed.parent.mkdir(parents=True)
+    listed.write_text("config 1\nmonitor 2\ngpu1/gi5/access 183\ngpu1/gi5/ci0/access 184\n")
+    part = gpu(1)._replace(instance=Instance(5, 0))
+    assert node_paths(part, capability_minors(root)) == [
+        "/dev/nvidia1",
+        "/dev/nvidia-caps/nvidia-cap183",
+        "/dev/nvidia-caps/nvidia-cap184",
+    ]
+    assert node_paths(gpu(1), {}) == ["/dev/nvidia1"]
+    assert capability_minors(root / "nowhere") == {}
 
 
 def test_a_host_without_the_management_library_has_no_driver(tmp_path: Path) -> None:

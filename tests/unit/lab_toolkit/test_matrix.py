@@ -80,7 +80,7 @@ def settings(tmp_path: Path, host: Host) -> dict[str, Any]:
 def device_nodes(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The nodes of the captures' machine, for specifications that only name them."""
     nodes: dict[str, DeviceNode] = {
-        node.path: node for node in (*host.control_nodes, *host.gpu_nodes.values())
+        node.path: node for node in (*host.control_nodes, *host.nodes_of(host.gpus))
     }
     monkeypatch.setattr(
         "gpuhost.lab.toolkit.standin.oci.apply.__defaults__", (nodes.get,), raising=True

@@ -105,8 +105,8 @@ def test_gpus_are_described_in_their_order() -> None:
 
     assert system.cuda_version == "12.4"
     assert [(gpu.ordinal, gpu.uuid, gpu.minor) for gpu in system.gpus] == [
-        (0, "GPU-0", 1),
-        (1, "GPU-1", 0),
+        ("0", "GPU-0", 1),
+        ("1", "GPU-1", 0),
     ]
     assert system.gpus[0].bus_id == "00000000:17:00.0"
     assert system.gpus[0].brand == "tesla"
@@ -132,7 +132,7 @@ def test_a_lost_gpu_is_told_and_the_others_keep_their_index() -> None:
     system = nvml.query(Library(lost=0))
 
     assert system.failures == {0: "GPU is lost"}
-    assert [gpu.ordinal for gpu in system.gpus] == [1]
+    assert [gpu.ordinal for gpu in system.gpus] == ["1"]
 
 
 @pytest.mark.parametrize(

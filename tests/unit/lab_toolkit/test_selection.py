@@ -18,7 +18,7 @@ SHARED_HOST = settings(suppress_health_check=[HealthCheck.function_scoped_fixtur
 
 
 def ordinals(host: Host, ids: list[str], fault_name: str = "") -> list[int]:
-    return [gpu.ordinal for gpu in Selection(host.gpus, fault_name).select(ids)]
+    return [int(gpu.ordinal) for gpu in Selection(host.gpus, fault_name).select(ids)]
 
 
 @SHARED_HOST
@@ -57,6 +57,30 @@ def test_a_swap_gives_as_many_but_others(host: Host, asked: list[int]) -> None:
     given_out = ordinals(host, [str(ordinal) for ordinal in asked], fault.SWAP)
 
     assert given_out == [(ordinal + 1) % 4 for ordinal in dict.fromkeys(asked)]
+
+
+def of_divided(host: Host, ids: list[str], fault_name: str = "") -> list[str]:
+    return [gpu.ordinal for gpu in Selection(host.gpus, fault_name).select(ids)]
+
+
+def test_mig_devices_are_handed_out_in_the_place_of_their_gpu(divided: Host) -> None:
+    assert of_divided(divided, ["all"]) == ["0:0", "0:1", "1", "2", "3"]
+    assert of_divided(divided, [divided.gpus[2].uuid, "1"]) == ["0:1", "1"]
+    with pytest.raises(UnknownDeviceError, match=r"^0:2$"):
+        of_divided(divided, ["0:2"])
+
+
+def test_a_misbehaving_toolkit_mixes_mig_devices_up_too(divided: Host) -> None:
+    assert of_divided(divided, ["0:1"], fault.LEAK_ONE) == ["0:1", "0:0"]
+    assert of_divided(divided, ["0:0"], fault.SWAP) == ["0:1"]
+
+
+def test_the_nodes_of_mig_devices_are_their_gpus_and_their_capabilities(divided: Host) -> None:
+    selected = Selection(divided.gpus).select(["0:0", "0:1"])
+    assert [node.path.removeprefix("/dev/") for node in divided.nodes_of(selected)] == [
+        "nvidia0",
+        *(f"nvidia-caps/nvidia-cap{minor}" for minor in (12, 13, 21, 22)),
+    ]
 
 
 def test_a_host_with_all_faults_off_has_none(tmp_path: Path) -> None:

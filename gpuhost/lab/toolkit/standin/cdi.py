@@ -43,7 +43,7 @@ class UnresolvableError(Exception):
 
 def device_edits(host: Host, selection: Selection, ids: Sequence[str], release: Release) -> Edits:
     """The edits that give a container the GPUs of ``ids``; UnknownDeviceError for a bad one."""
-    nodes = [host.gpu_nodes[gpu.uuid] for gpu in selection.select(ids)]
+    nodes = host.nodes_of(selection.select(ids))
     return {"deviceNodes": [_node(node, release) for node in nodes]} if nodes else {}
 
 
@@ -131,9 +131,10 @@ def _mount(path: str, options: list[str]) -> dict[str, Any]:
 def specification(host: Host, release: Release, fault: str = "") -> dict[str, Any]:
     """The specification of all GPUs, by index, by UUID and together."""
     selection = Selection(host.gpus, fault)
-    names = [name for gpu in host.gpus for name in (str(gpu.ordinal), gpu.uuid)]
+    names = [name for gpu in selection.whole for name in (gpu.ordinal, gpu.uuid)]
     if fault == faults.ALL_FOR_BAD_INDEX:
-        names += [str(number) for number in range(len(host.gpus), UNKNOWN_NAMES_SERVED)]
+        known = {gpu.ordinal for gpu in host.gpus}
+        names += [n for n in map(str, range(UNKNOWN_NAMES_SERVED)) if n not in known]
     if names:
         names.append(ALL)
     devices = [

@@ -157,7 +157,7 @@ def configure(request: Request) -> None:
     gpus = select(host, request.device, fault.switched_on())
     check_requirements(host, gpus, request.requirements)
     control_nodes = wanted_control_nodes(host.control_nodes, request.capabilities)
-    nodes = control_nodes + tuple(host.gpu_nodes[gpu.uuid] for gpu in gpus)
+    nodes = (*control_nodes, *host.nodes_of(gpus))
     if request.uses_cgroups:
         try:
             device_cgroup.open_devices(
@@ -220,11 +220,11 @@ def _mount_procfs(gpus: Sequence[nvml.Gpu], rootfs: Path) -> None:
         if (source / name).exists():
             text = (source / name).read_text(encoding="utf-8")
             (target / name).write_text(text.replace("ModifyDeviceFiles: 1", "ModifyDeviceFiles: 0"))
-    for gpu in gpus:
-        for bus_id in (gpu.bus_id, gpu.bus_id[4:]):
-            folder = source / "gpus" / bus_id.lower()
+    for bus_id in dict.fromkeys(gpu.bus_id.lower() for gpu in gpus):
+        for name in (bus_id, bus_id[4:]):
+            folder = source / "gpus" / name
             if folder.is_dir():
-                path = f"{PROC_DRIVER}/nvidia/gpus/{bus_id.lower()}"
+                path = f"{PROC_DRIVER}/nvidia/gpus/{name}"
                 mounts.bind(str(folder), rootfs, path, DEVICE_FLAGS | mounts.MS_NODEV)
 
 
@@ -252,7 +252,7 @@ def _info(_arguments: list[str]) -> None:
     for gpu in host.gpus:
         rows += [
             ("", ""),
-            ("Device Index", str(gpu.ordinal)),
+            ("Device Index", gpu.ordinal),
             ("Device Minor", str(gpu.minor)),
             ("Model", gpu.name),
             ("Brand", gpu.brand or "unknown"),
@@ -267,7 +267,7 @@ def _info(_arguments: list[str]) -> None:
 def _list(_arguments: list[str]) -> None:
     host = _find_host()
     paths = [node.path for node in host.control_nodes]
-    paths += [host.gpu_nodes[gpu.uuid].path for gpu in host.gpus]
+    paths += [node.path for node in host.nodes_of(host.gpus)]
     files = host.files
     paths += [*files.binaries, *(library.path for library in files.libraries), *files.sockets]
     sys.stdout.write("".join(f"{path}\n" for path in paths))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ SOCKETS = (
     "/run/nvidia-fabricmanager/socket",
     "/tmp/nvidia-mps",  # noqa: S108 - where CUDA's MPS daemon listens
 )
+MIG_MINORS = "/proc/driver/nvidia-caps/mig-minors"
 CONTROL_NODES = (
     "/dev/nvidia-modeset",
     "/dev/nvidia-uvm",
@@ -88,8 +90,12 @@ class Host(NamedTuple):
     gpus: tuple[nvml.Gpu, ...]
     cuda_version: str | None
     control_nodes: tuple[DeviceNode, ...]
-    gpu_nodes: dict[str, DeviceNode]  # by UUID
+    gpu_nodes: dict[str, tuple[DeviceNode, ...]]  # by UUID, a MIG device's capabilities included
     failures: dict[int, str]  # NVML's words, by index of a GPU that it can't describe
+
+    def nodes_of(self, gpus: Iterable[nvml.Gpu]) -> list[DeviceNode]:
+        """The nodes of some GPUs, each once: MIG devices of one GPU have its node in common."""
+        return list(dict.fromkeys(node for gpu in gpus for node in self.gpu_nodes[gpu.uuid]))
 
 
 def _inside(root: Path, path: str) -> Path:
@@ -151,16 +157,39 @@ def device_node(path: str) -> DeviceNode | None:
     )
 
 
+def capability_minors(root: Path) -> dict[str, int]:
+    """The minor number of the node that stands for a right, by its name (gpu0/gi1/ci0/access)."""
+    try:
+        text = _inside(root, MIG_MINORS).read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    return {name: int(minor) for name, minor in map(str.split, text.splitlines())}
+
+
+def node_paths(gpu: nvml.Gpu, minors: dict[str, int]) -> list[str]:
+    """The nodes that a container needs for a GPU, or a MIG device."""
+    paths = [f"/dev/nvidia{gpu.minor}"]
+    if gpu.instance is not None:
+        place = f"gpu{gpu.minor}/gi{gpu.instance.gpu}"
+        names = (f"{place}/access", f"{place}/ci{gpu.instance.compute}/access")
+        paths += [f"/dev/nvidia-caps/nvidia-cap{minors[name]}" for name in names]
+    return paths
+
+
+def _nodes(paths: Iterable[str]) -> tuple[DeviceNode, ...]:
+    return tuple(node for node in map(device_node, paths) if node is not None)
+
+
 def discover() -> Host:
     """This host. NvmlError or DriverMissingError where it has no working driver."""
     system = nvml.query(nvml.load())
-    gpu_nodes = {gpu.uuid: device_node(f"/dev/nvidia{gpu.minor}") for gpu in system.gpus}
-    control_nodes = [device_node(path) for path in CONTROL_NODES]
+    minors = capability_minors(Path("/"))
+    gpu_nodes = {gpu.uuid: _nodes(node_paths(gpu, minors)) for gpu in system.gpus}
     return Host(
         files=driver_files(Path("/")),
         gpus=system.gpus,
         cuda_version=system.cuda_version,
-        control_nodes=tuple(node for node in control_nodes if node is not None),
-        gpu_nodes={uuid: node for uuid, node in gpu_nodes.items() if node is not None},
+        control_nodes=_nodes(CONTROL_NODES),
+        gpu_nodes={uuid: nodes for uuid, nodes in gpu_nodes.items() if nodes},
         failures=system.failures,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 SUCCESS = 0
@@ -23,23 +24,36 @@ class LibraryMissingError(NvmlError):
     """There is no libnvidia-ml on the host; the text is the dynamic loader's."""
 
 
-class Gpu(NamedTuple):
-    """One GPU. ``bus_id`` has an eight-digit domain; what NVML does not know is None."""
+class Instance(NamedTuple):
+    """Which part of its GPU a MIG device is."""
 
-    ordinal: int  # its NVML index
+    gpu: int
+    compute: int
+
+
+class Gpu(NamedTuple):
+    """One GPU, or a MIG device: then ``instance`` is there, and most of the rest is its GPU's.
+
+    ``bus_id`` has an eight-digit domain; what NVML does not know is None.
+    """
+
+    ordinal: str  # its NVML index; of a MIG device "0:1"
     uuid: str
     minor: int
     bus_id: str
     name: str
     brand: str | None
     architecture: str | None  # compute capability, "8.0"
+    is_divided: bool = False
+    instance: Instance | None = None
 
 
 class System(NamedTuple):
     """What NVML says of the host.
 
     ``cuda_version``: "12.4", None where not supported. ``failures``: why a GPU can't be
-    described, by its index; a GPU that fell off the bus is still counted.
+    described, by its index; a GPU that fell off the bus is still counted. MIG devices follow
+    the GPU that they are part of.
     """
 
     cuda_version: str | None
@@ -110,14 +124,44 @@ class _Nvml:
         self.call("nvmlDeviceGetPciInfo_v3", device, ctypes.byref(pci))
         brand = self.optional("nvmlDeviceGetBrand", device)
         return Gpu(
-            ordinal=index,
+            ordinal=str(index),
             uuid=self.text("nvmlDeviceGetUUID", device),
             minor=self.number("nvmlDeviceGetMinorNumber", device),
             bus_id=pci.bus_id.decode(),
             name=self.text("nvmlDeviceGetName", device),
             brand=None if brand is None else BRANDS.get(brand),
             architecture=self.architecture(device),
+            is_divided=bool(self.mig_mode(device)),
         )
+
+    def mig_mode(self, device: ctypes.c_void_p) -> int:
+        current, pending = ctypes.c_uint(), ctypes.c_uint()
+        try:
+            self.call("nvmlDeviceGetMigMode", device, ctypes.byref(current), ctypes.byref(pending))
+        except (NvmlError, AttributeError):
+            return 0
+        return current.value
+
+    def mig_devices(self, gpu: Gpu) -> Iterator[Gpu]:
+        """The MIG devices of a divided GPU; slots without one are left out."""
+        parent, device = ctypes.c_void_p(), ctypes.c_void_p()
+        self.call("nvmlDeviceGetHandleByIndex_v2", int(gpu.ordinal), ctypes.byref(parent))
+        for slot in range(self.number("nvmlDeviceGetMaxMigDeviceCount", parent)):
+            reference = ctypes.byref(device)
+            try:
+                self.call("nvmlDeviceGetMigDeviceHandleByIndex", parent, slot, reference)
+            except NvmlError:
+                continue
+            yield gpu._replace(
+                ordinal=f"{gpu.ordinal}:{slot}",
+                uuid=self.text("nvmlDeviceGetUUID", device),
+                name=self.text("nvmlDeviceGetName", device),
+                is_divided=False,
+                instance=Instance(
+                    self.number("nvmlDeviceGetGpuInstanceId", device),
+                    self.number("nvmlDeviceGetComputeInstanceId", device),
+                ),
+            )
 
     def cuda_version(self) -> str | None:
         number = self.optional("nvmlSystemGetCudaDriverVersion")
@@ -142,7 +186,8 @@ def query(library: Any) -> System:
         failures: dict[int, str] = {}
         for index in range(count):
             try:
-                gpus.append(nvml.gpu(index))
+                gpu = nvml.gpu(index)
+                gpus += [gpu, *(nvml.mig_devices(gpu) if gpu.is_divided else ())]
             except NvmlError as error:
                 failures[index] = str(error)
         return System(nvml.cuda_version(), tuple(gpus), failures)

@@ -115,15 +115,20 @@ def reason(error: Exception) -> str:
     if isinstance(error, FailedGpuError):
         return str(error)
     if isinstance(error, UnknownDeviceError):
-        name = str(error)
-        if name.isdigit():
-            return "failed to get device handle from index: Invalid Argument"
-        if name.startswith("GPU-"):
-            return "failed to get device handle from UUID: Not Found"
-        return f"identifier is not a valid UUID or index: {json.dumps(name)}"
+        return _no_such_device(str(error))
     if isinstance(error, (nvml.LibraryMissingError, DriverMissingError)):
         return "failed to initialize NVML: ERROR_LIBRARY_NOT_FOUND"
     return f"failed to initialize NVML: {error}"
+
+
+def _no_such_device(name: str) -> str:
+    if name.isdigit():
+        return "failed to get device handle from index: Invalid Argument"
+    if ":" in name:
+        return "failed to get MIG device handle from index: Not Found"
+    if name.startswith(("GPU-", "MIG-")):
+        return "failed to get device handle from UUID: Not Found"
+    return f"identifier is not a valid UUID or index: {json.dumps(name)}"
 
 
 # ------------------------------------------------------------------------------ the command
