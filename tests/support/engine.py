@@ -131,7 +131,11 @@ class SshServer:
             transport = paramiko.Transport(connection)
             transport.add_server_key(key)
             # With an event it returns at once, and a client that hangs up is no error here.
-            transport.start_server(event=threading.Event(), server=_Session(allowed))
+            transport.start_server(event=threading.Event(), server=self.session(allowed))
+
+    def session(self, allowed: str) -> paramiko.ServerInterface:
+        """What one connection is let do; ``allowed`` is the material of the key that opens it."""
+        return _Session(allowed)
 
     def known_hosts(self, public_key: Path) -> Path:
         """A known_hosts file that takes this server to have ``public_key``."""
