@@ -45,6 +45,7 @@ def reading(desired: Desired) -> Spec:
         ],
         users=list(desired.docker_users),
         packages=[],
+        free_paths=[],
         command_timeout_s=COMMAND_TIMEOUT_S,
         section_timeout_s=SECTION_TIMEOUT_S,
         trials=None,
@@ -54,8 +55,9 @@ def reading(desired: Desired) -> Spec:
 def planning(desired: Desired) -> Spec:
     """A Spec that also reads what the plan compares with what the roles declare."""
     spec = reading(desired)
-    spec["sections"] = [*spec["sections"], "provisioning"]
+    spec["sections"] = [*spec["sections"], "provisioning", "preflight"]
     spec["packages"] = list(components.PACKAGES)
+    spec["free_paths"] = list(desired.free_mib)
     return spec
 
 

@@ -53,6 +53,7 @@ VARIABLE_OF = {
     "toolkit_version": "nvidia_container_toolkit_version",
     "docker_users": "docker_users_names",
     "registry_logins": "registry_login_registries",
+    "free_mib": "preflight_free_mib",
     "drained": "gpuhost_drained",
     "drained_reason": "gpuhost_drained_reason",
     "cuda_image": "gpuhost_cuda_image",

@@ -75,7 +75,11 @@ class Reader:
     def declare(self, host: str, roles: list[str], facts: dict[str, Any]) -> Answer:
         """What each of the roles declares for a host with these facts."""
         found: Answer = {"declared": {}, "unresolved": {}}
-        inventory = self._variables.get_vars(host=self._manager.get_host(host))
+        # In a play with all these roles, each sees the others' defaults.
+        inventory: dict[str, Any] = {}
+        for path in sorted(self._roles.glob("*/defaults/main.yml")):
+            inventory |= self._yaml(path)
+        inventory |= self._variables.get_vars(host=self._manager.get_host(host))
         for role in roles:
             try:
                 found["declared"][role] = self._declared(role, inventory, facts)
@@ -85,12 +89,11 @@ class Reader:
 
     def _declared(self, role: str, inventory: dict[str, Any], facts: dict[str, Any]) -> Any:
         folder = self._roles / role
-        # As a play has them: a role's defaults weigh least and its variables most.
         context = {
-            **self._yaml(folder / "defaults" / "main.yml"),
             **inventory,
             "ansible_facts": facts,
             "ansible_search_path": [str(folder)],
+            # A role's own variables weigh most.
             **self._yaml(folder / "vars" / "main.yml"),
         }
         if f"__{role}_declared" not in context:

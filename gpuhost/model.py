@@ -70,6 +70,7 @@ class Desired:
     toolkit_version: str | None = None
     docker_users: tuple[str, ...] = ()
     registry_logins: tuple[Login, ...] = ()
+    free_mib: Mapping[str, int] = field(default_factory=dict)
     drained: bool = False
     drained_reason: str = ""
     cuda_image: str = ""

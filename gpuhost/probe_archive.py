@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from gpuhost import role_modules
 from gpuhost.errors import GpuhostError
 
 # What the probe imports, and what docker-py in turn cannot do without. Left out is
@@ -56,6 +57,11 @@ def _content() -> Iterator[tuple[str, bytes]]:
     gpuhost = Path(__file__).parent
     yield "gpuhost/__init__.py", (gpuhost / "__init__.py").read_bytes()
     yield from _modules(gpuhost.parent, gpuhost / "probe")
+    # What the roles judge a host by is read by their own code.
+    yield f"{role_modules.PACKAGE}/__init__.py", b""
+    for name in role_modules.SHARED:
+        path = role_modules.folder() / f"{name}.py"
+        yield f"{role_modules.PACKAGE}/{path.name}", path.read_bytes()
     for library in LIBRARIES:
         location = _location(library)
         yield from _modules(location.parent, location)

@@ -9,6 +9,7 @@ from gpuhost import locks, runs, secrets, stamps, upgrades
 from gpuhost.apply import Applied, apply
 from gpuhost.checks.facts import Facts
 from gpuhost.collect import Collected, collect, planning
+from gpuhost.declared import declare
 from gpuhost.errors import ExitCode
 from gpuhost.model import HostReport, Login, RunReport
 from gpuhost.plan import HostPlan, gpus_in_use, plan
@@ -53,8 +54,10 @@ def make_plans(targets: Targets, settings: Settings, ui: Ui) -> Planned:
     hosts = {host.name: host for host in asked.hosts}
     for name, evidence in collected.evidence.items():
         stale = stamps.stale(hosts[name], evidence)
-        plans[name] = plan(name, evidence, targets.desired[name], stale)
-        users = gpus_in_use(Facts(evidence, targets.desired[name]))
+        facts = Facts(evidence, targets.desired[name])
+        declarations = declare(name, facts, targets.declare)
+        plans[name] = plan(name, evidence, targets.desired[name], declarations, stale)
+        users = gpus_in_use(facts)
         if users and plans[name].disturbs:
             busy[name] = users
     unfinished = frozenset(name for name in plans if locks.has_run(collected.evidence[name]))

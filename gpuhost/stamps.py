@@ -20,6 +20,7 @@ from typing import Any
 from gpuhost import ansible_env
 from gpuhost.components import COMPONENTS, Component
 from gpuhost.inventory import Host, declared
+from gpuhost.plan.model import NEVER_RAN
 from gpuhost.probe.provisioning import FOLDERS, READ_AT_START
 from gpuhost.probe.schema import ConfigFile, Evidence
 from gpuhost.specs import Variable
@@ -58,7 +59,7 @@ def _staleness(
     files: Sequence[ConfigFile],
 ) -> str:
     if text is None:
-        return "its role has not come to its end here yet"
+        return NEVER_RAN
     found = _parsed(text)
     wanted = _stamp(component, values, str(found.get("salt", "")))
     if found.get("version") != STAMP_VERSION:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gpuhost.errors import InventoryError
 from gpuhost.inventory import Host, Inventory, desired_states, load
@@ -18,18 +19,32 @@ EXAMPLE = "example"
 class Targets:
     """The hosts of one command, all of one inventory, with their desired state.
 
-    ``members`` are the names of all hosts that the inventory has.
+    ``members`` are the names of all hosts that the inventory has. ``source``
+    is the inventory as Ansible reads it, to be asked more.
     """
 
     inventory: Path
     hosts: tuple[Host, ...]
     desired: Mapping[str, Desired]
     members: Collection[str] = ()
+    source: Inventory | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The hosts' inventory names, in inventory order."""
         return tuple(host.name for host in self.hosts)
+
+    def declare(
+        self, host: str, roles: Sequence[str], facts: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """What ``roles`` declare for a host with these facts, and why others could not be told.
+
+        Raises:
+            InventoryError: Ansible ended without an answer.
+        """
+        if self.source is None:
+            return {}, dict.fromkeys(roles, "there is no inventory to ask")
+        return self.source.declare(host, roles, facts)
 
     def only(self, names: Collection[str]) -> Targets:
         """The same, of these hosts only."""
@@ -73,7 +88,8 @@ def resolve(settings: Settings, patterns: Sequence[str], limit: str | None = Non
                 f"--limit {limit} leaves no host of {' '.join(patterns)}.",
                 "See which hosts there are with: gpuhost hosts",
             )
-    return Targets(inventory.path, hosts, desired_states(hosts), inventory.hosts)
+    names = inventory.hosts
+    return Targets(inventory.path, hosts, desired_states(hosts), names, inventory)
 
 
 def _find(paths: Sequence[Path], patterns: Sequence[str]) -> tuple[Inventory, tuple[Host, ...]]:

@@ -18,6 +18,8 @@ from gpuhost.probe.schema import (
     NvidiaSmi,
     Nvml,
     Pci,
+    Preflight,
+    Provisioning,
     System,
     Toolkit,
     Trials,
@@ -151,6 +153,16 @@ class Facts:
     def upkeep(self) -> Upkeep:
         """The clock, the upgrades that wait, and the next boot."""
         return cast(Upkeep, self.section("upkeep"))
+
+    @property
+    def provisioning(self) -> Provisioning:
+        """What the roles have left on the host."""
+        return cast(Provisioning, self.section("provisioning"))
+
+    @property
+    def preflight(self) -> Preflight:
+        """What the roles decide by."""
+        return cast(Preflight, self.section("preflight"))
 
     @property
     def containers(self) -> Containers:

@@ -64,6 +64,7 @@ SECTION_WORDS = {
     "kernel_log": "the driver's messages in the kernel's log",
     "upkeep": "the clock, pending upgrades and the kernel of the next boot",
     "provisioning": "what the roles have left on the host, for the plan",
+    "preflight": "what the roles decide by, and the keys of repositories",
     "containers": "containers that are started on sets of GPUs, and what each one sees",
 }
 Judgement = Callable[[Facts], Finding]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,12 +18,20 @@ if TYPE_CHECKING:
     from gpuhost.plan import HostPlan
     from gpuhost.provision import Planned
 
+LABEL_WIDTH = 8
+ACTION_WIDTH = 9
+SHOWN_SUBJECTS = 5
+
 
 @click.command()
 @hosts_argument
 @common_options
 def plan(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
-    """Show what `provision` would change on HOSTs; change nothing."""
+    """Show what `provision` would change on HOSTs; change nothing.
+
+    With it comes all that provisioning would stop for before it changes
+    anything; where there is such a thing, the exit code is 1.
+    """
     from gpuhost import provision as use_case
 
     settings, targets, ui = begin(hosts, options)
@@ -32,9 +42,10 @@ def plan(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
         show_plans(planned, err=False)
         for failure in planned.failures.values():
             click.echo(f"{failure.host}: {failure.error}\n  {failure.error_remedy}", err=True)
-    unreadable = any(host_plan.unreadable for host_plan in planned.plans.values())
     codes = [failure.exit_code for failure in planned.failures.values()]
-    return worst([*codes, ExitCode.UNREACHABLE] if unreadable else codes)
+    codes += [ExitCode.UNREACHABLE for one in planned.plans.values() if one.unreadable]
+    codes += [ExitCode.FAILED for one in planned.plans.values() if one.blockers]
+    return worst(codes)
 
 
 def show_plans(planned: Planned, *, err: bool) -> None:
@@ -59,32 +70,76 @@ def _show(hosts: str, host_plan: HostPlan, *, err: bool) -> None:
     if host_plan.is_empty:
         unsure = " that can be told from here" if host_plan.runs else ""
         click.echo(f"{hosts}: nothing to change{unsure}", err=err)
-        _show_runs(host_plan, err=err)
-        return
-    click.echo(f"{click.style(hosts, bold=True)} would change:", err=err)
-    for change in host_plan.changes:
-        click.echo(f"  {change.component:<8} {change.what}", err=err)
+    else:
+        click.echo(f"{click.style(hosts, bold=True)} would change:", err=err)
+    for line in (*_changes(host_plan), *_runs(host_plan)):
+        click.echo(f"  {line}", err=err)
     for words in host_plan.unreadable:
         click.echo(f"  could not be read: {words}", err=err)
-    _show_runs(host_plan, err=err)
-    reboot = f"yes, {host_plan.reboot}" if host_plan.reboot else "no"
-    click.echo(f"  {'reboot':<8} {reboot}", err=err)
+    if not host_plan.is_empty:
+        reboot = f"yes, because {host_plan.reboot}" if host_plan.reboot else "no"
+        click.echo(f"  {'reboot':<{LABEL_WIDTH}} {reboot}", err=err)
+    _show_blockers(hosts, host_plan, err=err)
 
 
-def _show_runs(host_plan: HostPlan, *, err: bool) -> None:
-    """The roles that run only to look for themselves."""
+def _changes(host_plan: HostPlan) -> Iterator[str]:
+    """A line for what is done to one or several things alike; each component named once."""
+    label = ""
+    alike = groupby(host_plan.changes, lambda c: (c.component, c.action, c.transition, c.note))
+    for (component, action, transition, note), found in alike:
+        subjects = _listed([change.subject for change in found])
+        shown = component if component != label else ""
+        label = component
+        what = " ".join(filter(None, (transition, note and f"({note})")))
+        line = f"{shown:<{LABEL_WIDTH}} {action:<{ACTION_WIDTH}} {subjects}"
+        yield f"{line}  {click.style(what, dim=True)}" if what else line
+
+
+def _listed(subjects: Sequence[str]) -> str:
+    if len(subjects) <= SHOWN_SUBJECTS:
+        return ", ".join(subjects)
+    few = SHOWN_SUBJECTS - 2
+    return f"{', '.join(subjects[:few])} and {len(subjects) - few} more"
+
+
+def _runs(host_plan: HostPlan) -> Iterator[str]:
+    """The roles that run only to look for themselves, with the reason where it is special."""
     changing = {change.component for change in host_plan.changes}
-    for component in COMPONENTS:
-        for run in host_plan.runs:
-            if run.role == component.role and component.label not in changing:
-                click.echo(f"  {component.label:<8} runs, because {run.why}", err=err)
+    labels = {component.role: component.label for component in COMPONENTS}
+    why: dict[str, list[str]] = {}
+    for run in host_plan.runs:
+        if labels[run.role] not in changing:
+            reason = "" if changing and run.is_usual else f"because {run.why}"
+            why.setdefault(reason, []).append(labels[run.role])
+    for reason, names in why.items():
+        verb = "looks for itself" if len(names) == 1 else "look for themselves"
+        yield f"{', '.join(names):<{LABEL_WIDTH}} {verb}{f', {reason}' if reason else ''}"
+
+
+def _show_blockers(hosts: str, host_plan: HostPlan, *, err: bool) -> None:
+    if not host_plan.blockers:
+        return
+    count = len(host_plan.blockers)
+    things = "one thing stands" if count == 1 else f"{count} things stand"
+    stops = f"{hosts}: provisioning would stop before it changes anything, because {things}"
+    click.echo(f"{click.style(stops, fg='red')} against it:", err=err)
+    for blocker in host_plan.blockers:
+        click.echo(f"  {blocker.name}: {blocker.found}", err=err)
+        click.echo(f"    why     {blocker.why}", err=err)
+        click.echo(f"    remedy  {blocker.remedy}", err=err)
+        if blocker.override:
+            click.echo(f"    or set  {blocker.override}", err=err)
 
 
 def _print_plans_json(planned: Planned) -> None:
     document = {
         "schema_version": 1,
         "hosts": [
-            asdict(host_plan) | {"busy": list(planned.busy.get(host_plan.host, ()))}
+            asdict(host_plan)
+            | {
+                "changes": [asdict(change) | {"what": change.what} for change in host_plan.changes],
+                "busy": list(planned.busy.get(host_plan.host, ())),
+            }
             for host_plan in planned.plans.values()
         ],
         "drained": [{"host": r.host, "reason": r.skipped} for r in planned.drained.values()],

@@ -96,7 +96,7 @@ def provision(hosts: tuple[str, ...], yes: bool, as_json: bool, **options: Any) 
 def _confirm(plans: list[HostPlan], strategy: Strategy) -> None:
     from gpuhost.rollout import batches, shortened
 
-    changing = [host_plan for host_plan in plans if not host_plan.is_empty]
+    changing = [one for one in plans if not (one.is_empty or one.blockers)]
     reboots = [host_plan.host for host_plan in changing if host_plan.reboot]
     if not (reboots or len(changing) > 1):
         return

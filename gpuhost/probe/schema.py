@@ -21,6 +21,7 @@ SECTIONS = (
     "toolkit",
     "users",
     "provisioning",
+    "preflight",
     "health",
     "kernel_log",
     "upkeep",
@@ -50,6 +51,7 @@ class Spec(TypedDict):
     sections: List[str]  # empty: all of SECTIONS
     users: List[str]  # users to look up besides the docker group's
     packages: List[str]  # packages whose candidates to look up
+    free_paths: List[str]  # paths where room will be needed
     command_timeout_s: float
     section_timeout_s: float
     trials: Optional[Trials]
@@ -395,6 +397,21 @@ class Provisioning(TypedDict):
     kernel: str
     headers_present: bool
     initramfs_tool: Optional[str]
+
+
+class SigningKey(TypedDict):
+    """A key file of a package repository."""
+
+    path: str
+    fingerprints: List[str]  # of its primary keys
+    problem: str  # why it is not taken as it is; empty if it is
+
+
+class Preflight(TypedDict):
+    """What the roles decide by."""
+
+    state: Dict[str, Any]  # as playbooks/module_utils/host_state.py reads it
+    keys: List[SigningKey]
 
 
 class Image(TypedDict):

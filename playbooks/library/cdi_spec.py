@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from ansible.module_utils import driver_state, run_lock
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.cdi_staleness import staleness
 from ansible.module_utils.files import read_text
 
 DOCUMENTATION = r"""
@@ -44,23 +43,6 @@ enabled:
 
 SERVICE = "nvidia-cdi-refresh.service"
 UNITS = (SERVICE, "nvidia-cdi-refresh.path")
-
-
-def staleness(text: str | None, driver_version: str | None, device_nodes: Sequence[str]) -> str:
-    """Why the specification ``text`` does not describe the host; empty if it does.
-
-    ``text`` is ``None`` if there is no specification.
-    """
-    if text is None:
-        return "there is none"
-    if driver_version and not _names(text, f".so.{driver_version}"):
-        return f"it was not made for driver {driver_version}"
-    missing = [node for node in device_nodes if not _names(text, node)]
-    return f"it lacks {', '.join(missing)}" if missing else ""
-
-
-def _names(text: str, file: str) -> bool:
-    return re.search(rf"{re.escape(file)}(?![\w.])", text) is not None
 
 
 def gpu_nodes() -> list[str]:

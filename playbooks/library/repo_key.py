@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
 from ansible.module_utils import run_lock
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.files import differs_in_mode, write
-from ansible.module_utils.openpgp_armour import ArmourError, dearmour, enarmour, is_armoured
+from ansible.module_utils.files import write
+from ansible.module_utils.signing_keys import (
+    MODE,
+    KeyRefusedError,
+    as_installed,
+    check,
+    is_installed,
+    normalized,
+)
 from ansible.module_utils.urls import open_url
 
 DOCUMENTATION = r"""
@@ -55,90 +59,6 @@ fingerprint:
   returned: success
   type: str
 """
-
-MODE = 0o644
-
-
-class KeyRefusedError(Exception):
-    """A key that must not be installed; the message says why."""
-
-
-def normalized(fingerprint: str) -> str:
-    """A fingerprint without spaces and ``0x``, in capitals."""
-    return fingerprint.replace(" ", "").upper().replace("0X", "", 1)
-
-
-def primary_fingerprints(listing: str) -> list[str]:
-    """Fingerprints of the primary keys in the output of ``gpg --show-keys --with-colons``."""
-    found = []
-    in_primary_key = False
-    for line in listing.splitlines():
-        fields = line.split(":")
-        if fields[0] in ("pub", "sub"):
-            in_primary_key = fields[0] == "pub"
-        elif fields[0] == "fpr" and in_primary_key:
-            found.append(fields[9])
-            in_primary_key = False
-    return found
-
-
-def has_expired(listing: str) -> bool:
-    """Whether a primary key in such an output has expired."""
-    return any(line.startswith("pub:e:") for line in listing.splitlines())
-
-
-def fingerprints(key: bytes) -> list[str]:
-    """Fingerprints of the primary keys in ``key`` (bytes), none of which has expired."""
-    with tempfile.TemporaryDirectory() as home:
-        done = subprocess.run(
-            ["gpg", "--homedir", home, "--batch", "--with-colons", "--show-keys"],
-            input=dearmour(key),
-            capture_output=True,
-            check=False,
-        )
-    listing = done.stdout.decode(errors="replace")
-    found = primary_fingerprints(listing)
-    if not found:
-        words = done.stderr.decode(errors="replace").strip()
-        raise KeyRefusedError(f"it holds no OpenPGP public key ({words or 'gpg found none'})")
-    if has_expired(listing):
-        raise KeyRefusedError(f"it has expired ({' and '.join(found)})")
-    return found
-
-
-def check(key: bytes, expected: str) -> None:
-    """Raise :class:`KeyRefusedError` unless ``expected`` is the only primary key in ``key``."""
-    try:
-        found = fingerprints(key)
-    except ArmourError as error:
-        raise KeyRefusedError(str(error)) from error
-    if not expected:
-        raise KeyRefusedError(
-            f"no fingerprint is declared for it. It has {' and '.join(found)}: compare that with "
-            "what the publisher says and declare it"
-        )
-    if set(found) != {expected}:
-        raise KeyRefusedError(
-            f"its fingerprint is {' and '.join(found)}, and {expected} was expected"
-        )
-
-
-def as_installed(key: bytes, dest: str) -> bytes:
-    """``key`` in the form that the name of ``dest`` asks for."""
-    return dearmour(key) if Path(dest).suffix == ".gpg" else enarmour(key)
-
-
-def is_installed(dest: str, expected: str) -> bool:
-    """Whether ``dest`` holds the expected key, in the right form and readable."""
-    path = Path(dest)
-    if not path.is_file() or differs_in_mode(path, MODE):
-        return False
-    key = path.read_bytes()
-    try:
-        check(key, expected)
-    except KeyRefusedError:
-        return False
-    return is_armoured(key) == (path.suffix != ".gpg")
 
 
 def download(url: str, timeout: int) -> bytes:

@@ -13,8 +13,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from .files import AnyPath
 from .nvidia_pci import Gpu
+from .texts import AnyPath
 
 NVIDIA = "0x10de"
 GPU_CLASSES = ("0x0300", "0x0302")

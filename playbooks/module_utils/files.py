@@ -5,19 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from ansible.module_utils import originals
+from ansible.module_utils.texts import AnyPath, differs_in_mode, read_text
 
-AnyPath = Union[str, Path]  # noqa: UP007 - evaluated where Python is 3.9
-
-
-def read_text(path: AnyPath) -> str | None:
-    """The text of a file, ``None`` if there is none."""
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return None
+__all__ = ["AnyPath", "diff", "differs_in_mode", "read_text", "write"]
 
 
 def write(module: Any, path: AnyPath, content: str | bytes, mode: int = 0o644) -> None:
@@ -33,11 +26,6 @@ def write(module: Any, path: AnyPath, content: str | bytes, mode: int = 0o644) -
     module.atomic_move(candidate, str(path))
     # Moving keeps the mode of a file that was there.
     path.chmod(mode)
-
-
-def differs_in_mode(path: AnyPath, mode: int) -> bool:
-    """Whether the permission bits of the file at ``path`` are not ``mode``."""
-    return (Path(path).stat().st_mode & 0o7777) != mode
 
 
 def diff(path: AnyPath, before: str | None, after: str | None) -> dict[str, str]:

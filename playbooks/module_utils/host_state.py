@@ -11,7 +11,7 @@ from typing import Any
 from . import driver_state, package_state
 from .daemon_config import InvalidConfigError, parse
 from .driver_state import run
-from .files import read_text
+from .texts import read_text
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 WRITTEN_TO = ("/boot", "/etc", "/usr", "/var")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .driver_state import read_text, run
-from .files import AnyPath
+from .texts import AnyPath
 
 LOCKS = ("var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock", "var/lib/apt/lists/lock")
 FLOCK = "hhqqi4x"  # struct flock where files have 64 bits

@@ -14,6 +14,7 @@ from support import roles
 
 armour = roles.util("openpgp_armour")
 module = roles.library("repo_key")
+keys_on_disk = roles.util("signing_keys")
 
 needs_gpg = pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
 
@@ -236,7 +237,7 @@ def renewed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Key, Key]:
     )
     export = [*gpg, "--export", "old"]
     before = subprocess.run(export, check=True, capture_output=True).stdout
-    fingerprint = module.primary_fingerprints(
+    fingerprint = keys_on_disk.primary_fingerprints(
         subprocess.run(
             [*gpg, "--with-colons", "--list-keys"], check=True, capture_output=True, text=True
         ).stdout

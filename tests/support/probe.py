@@ -27,6 +27,7 @@ def spec(**changes: Any) -> Spec:
         "sections": [],
         "users": [],
         "packages": [],
+        "free_paths": [],
         "command_timeout_s": 5.0,
         "section_timeout_s": 5.0,
         "trials": None,

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,10 +15,12 @@ from support.evidence import healthy_desired
 
 from gpuhost import cli
 from gpuhost.commands import provision
+from gpuhost.declared import Blocker
 from gpuhost.errors import ExitCode, InventoryError, UsageError
 from gpuhost.inventory import Host
 from gpuhost.model import HostReport
 from gpuhost.plan import Change, HostPlan, Run
+from gpuhost.plan.model import NEVER_RAN
 from gpuhost.provision import Planned
 from gpuhost.rollout import Strategy
 from gpuhost.targets import Targets
@@ -40,7 +43,7 @@ def planned(*plans: HostPlan, failures: tuple[HostReport, ...] = ()) -> Planned:
 
 
 def install(reboot: str = "", host: str = "gpu-01") -> HostPlan:
-    return HostPlan(host, (Change("docker", "install docker-ce (newest)"),), reboot)
+    return HostPlan(host, (Change("docker", "install", "docker-ce", after="5:29.1"),), reboot)
 
 
 @pytest.fixture
@@ -132,8 +135,8 @@ def test_the_plan_is_shown_and_nothing_is_asked(
     assert cli.run(["plan", "gpu-01"]) is ExitCode.OK
     assert capsys.readouterr().out == (
         "gpu-01 would change:\n"
-        "  docker   install docker-ce (newest)\n"
-        "  reboot   yes, nouveau is loaded\n"
+        "  docker   install   docker-ce  5:29.1\n"
+        "  reboot   yes, because nouveau is loaded\n"
     )
 
 
@@ -144,7 +147,17 @@ def test_the_plan_as_json_has_every_change(
     monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: planned(install()))
     assert cli.run(["plan", "gpu-01", "--json"]) is ExitCode.OK
     (host,) = json.loads(capsys.readouterr().out)["hosts"]
-    assert host["changes"] == [{"component": "docker", "what": "install docker-ce (newest)"}]
+    assert host["changes"] == [
+        {
+            "component": "docker",
+            "action": "install",
+            "subject": "docker-ce",
+            "before": "",
+            "after": "5:29.1",
+            "note": "",
+            "what": "install docker-ce 5:29.1",
+        }
+    ]
 
 
 def test_a_role_that_runs_without_a_known_change_is_told_with_its_reason(
@@ -156,8 +169,59 @@ def test_a_role_that_runs_without_a_known_change_is_told_with_its_reason(
     assert cli.run(["plan", "gpu-01"]) is ExitCode.OK
     assert capsys.readouterr().out == (
         "gpu-01: nothing to change that can be told from here\n"
-        "  docker   runs, because a file of it was edited\n"
+        "  docker   looks for itself, because a file of it was edited\n"
     )
+
+
+def test_what_is_done_alike_is_one_line_and_the_usual_reasons_go_without_saying(
+    targets: Targets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del targets
+    names = ("docker-ce", "docker-ce-cli", "containerd.io")
+    found = HostPlan(
+        "gpu-01",
+        (
+            *(Change("docker", "install", name, after="newest in http://m") for name in names),
+            Change("users", "add", "alice to the docker group", note="which is root"),
+        ),
+        runs=(
+            Run("docker_ce", "the plan has changes of it"),
+            Run("docker_users", NEVER_RAN),
+            Run("registry_login", NEVER_RAN),
+        ),
+    )
+    monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: planned(found))
+    cli.run(["plan", "gpu-01"])
+    assert capsys.readouterr().out == (
+        "gpu-01 would change:\n"
+        "  docker   install   docker-ce, docker-ce-cli, containerd.io  newest in http://m\n"
+        "  users    add       alice to the docker group  (which is root)\n"
+        "  logins   looks for itself\n"
+        "  reboot   no\n"
+    )
+
+
+def test_what_provisioning_would_stop_for_is_shown_with_its_remedy_and_fails(
+    targets: Targets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del targets
+    blocker = Blocker("no-gpu", "there is none", "nothing to drive", "seat it", "it: true")
+    found = replace(install(), blockers=(blocker,))
+    monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: planned(found))
+    assert cli.run(["plan", "gpu-01"]) is ExitCode.FAILED
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].startswith("gpu-01: provisioning would stop before it changes anything")
+    assert lines[4:] == [
+        "  no-gpu: there is none",
+        "    why     nothing to drive",
+        "    remedy  seat it",
+        "    or set  it: true",
+    ]
+
+
+def test_a_host_where_provisioning_would_stop_needs_no_confirmation() -> None:
+    blocker = Blocker("no-gpu", "there is none", "nothing to drive", "seat it")
+    provision._confirm([replace(install("nouveau"), blockers=(blocker,))], Strategy())
 
 
 def test_a_host_that_could_not_be_planned_shows_in_the_exit_code(

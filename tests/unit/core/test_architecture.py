@@ -1,9 +1,12 @@
 """Imports point one way; this is what holds them to it."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
+
+from gpuhost import role_modules
 
 PACKAGE = Path(__file__).parents[3] / "gpuhost"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -66,6 +69,31 @@ def test_checks_parsers_and_reports_only_know_the_model(path: Path) -> None:
 def test_nothing_but_the_command_line_knows_the_lab(path: Path) -> None:
     if room(path) not in ("cli", "commands"):
         assert "lab" not in own_rooms(path)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if room(p) == "plan"], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_the_plan_neither_reads_nor_runs_anything(path: Path) -> None:
+    assert own_rooms(path) <= {
+        *("plan", "declared", "checks", "components", "model", "parse", "probe", "role_modules")
+    }
+    assert not imports_of(path) & {"os", "subprocess", "pathlib.Path"}
+
+
+@pytest.mark.parametrize("name", role_modules.SHARED)
+def test_what_roles_controller_and_probe_share_imports_only_what_they_share(name: str) -> None:
+    tree = ast.parse((role_modules.folder() / f"{name}.py").read_text())
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module))
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module] if node.module else [alias.name for alias in node.names]
+            assert set(modules) <= set(role_modules.SHARED)
+    assert {module.partition(".")[0] for module in found} <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("name", ["model.py", "errors.py"])

@@ -2,10 +2,11 @@ import re
 
 import yaml
 from support import roles
-from support.evidence import healthy_desired, healthy_evidence
+from support.declared import conforming_evidence, declarations, planned
+from support.evidence import healthy_desired
 
 from gpuhost.components import COMPONENTS, ROLES
-from gpuhost.plan import PLANNERS, in_full, plan
+from gpuhost.plan import AFTER, BEFORE, in_full, plan
 
 
 def play() -> dict[str, object]:
@@ -22,18 +23,19 @@ def test_every_component_has_its_line_in_the_playbook_in_the_same_order() -> Non
 
 
 def test_the_planners_go_by_the_components_labels() -> None:
-    assert set(PLANNERS) <= {component.label for component in COMPONENTS}
+    assert {*BEFORE, *AFTER} <= {component.label for component in COMPONENTS}
 
 
 def test_a_conforming_host_runs_no_role_and_in_full_all() -> None:
-    found = plan("gpu-01", healthy_evidence(), healthy_desired())
+    found = planned(conforming_evidence())
     assert found.roles == ()
     assert in_full(found).roles == ROLES
 
 
 def test_a_role_whose_stamp_does_not_vouch_for_it_runs_with_those_that_build_on_it() -> None:
     stale = {"docker_ce": "its variables changed since it ran"}
-    found = plan("gpu-01", healthy_evidence(), healthy_desired(), stale)
+    evidence, desired = conforming_evidence(), healthy_desired()
+    found = plan("gpu-01", evidence, desired, declarations(evidence, desired), stale)
     assert found.is_empty
     assert found.roles == (
         "docker_ce",

@@ -10,7 +10,9 @@ import pytest
 from gpuhost import inventory
 
 DECLARATIONS: Mapping[str, str] = {
-    "preflight": "        {}",
+    "preflight": """
+        preflight_free_mib: {type: dict, default: {}}
+        """,
     "nvidia_driver": """
         nvidia_driver_branch: {type: str, default: "580"}
         nvidia_driver_version: {type: str, default: ""}
