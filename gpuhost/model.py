@@ -99,6 +99,30 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What one container saw: the devices (UUIDs) that it asked for, and those that were there.
+
+    ``asked`` None means that the request had to be refused. ``words`` say
+    what was wrong, and are empty where nothing was.
+    """
+
+    trial: str
+    asked: tuple[str, ...] | None
+    saw: tuple[str, ...]
+    verdict: Verdict
+    words: str = ""
+    docker_run: str = ""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """How the containers of a run shared a host's GPUs: ``devices`` gives each UUID its name."""
+
+    devices: Mapping[str, str]
+    containers: tuple[Sight, ...]
+
+
+@dataclass(frozen=True)
 class HostReport:
     """What one run found out about one host.
 
@@ -106,7 +130,8 @@ class HostReport:
     all (unreachable, no sudo, playbook failed), ``skipped`` when it was left
     alone on purpose; ``error_code`` then says how that counts. ``measures``
     are figures to follow over time, the unit in the name
-    (``gpu0.temperature_c``).
+    (``gpu0.temperature_c``); ``partition`` is None where no container was
+    started.
     """
 
     host: str
@@ -118,6 +143,7 @@ class HostReport:
     duration_s: float = 0.0
     facts: Mapping[str, str] = field(default_factory=dict)
     measures: Mapping[str, float] = field(default_factory=dict)
+    partition: Partition | None = None
     evidence_path: str = ""
 
     @property

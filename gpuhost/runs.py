@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from gpuhost.history.records import Trends
 from gpuhost.model import Desired, RunReport
 from gpuhost.report import WRITERS
 
 SECRET = ("registry_logins",)
-REPORT_FILES = {"json": "report.json", "junit": "junit.xml", "html": "report.html"}
+REPORT_FILES = {"json": "report.json", "junit": "junit.xml"}
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _keep(path: Path, document: Any) -> None:
 
 
 def keep_report(run: Run, report: RunReport) -> RunReport:
-    """Write the report in every file format; returns it with the evidence's places filled in."""
+    """Write the report for programs; returns it with the evidence's places filled in."""
     placed = replace(
         report,
         hosts=tuple(
@@ -90,6 +92,14 @@ def keep_report(run: Run, report: RunReport) -> RunReport:
             WRITERS[name](placed, stream)
     _point_latest_at(run.folder)
     return placed
+
+
+def keep_page(run: Run, report: RunReport, trends: Mapping[str, Trends]) -> None:
+    """Write the report for people, with each host's figures over time."""
+    from gpuhost.report import html  # noqa: PLC0415  (Jinja costs 50 ms)
+
+    with (run.folder / PAGE).open("w", encoding="utf-8") as stream:
+        html.write(report, stream, trends)
 
 
 def _point_latest_at(folder: Path) -> None:

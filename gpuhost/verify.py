@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from gpuhost import __version__, checks, runs
 from gpuhost.checks.measures import measures
 from gpuhost.checks.registry import Check, requirements, select
+from gpuhost.checks.sight import partition
 from gpuhost.collect import asking, collect
-from gpuhost.history.keeping import remember
+from gpuhost.history.keeping import recall, remember
 from gpuhost.model import Desired, HostReport, RunReport, Suite
 from gpuhost.probe.schema import Evidence
 from gpuhost.runs import Run
@@ -99,6 +100,7 @@ def keep(run: Run, report: RunReport, settings: Settings, ui: Ui) -> RunReport:
     kept = runs.keep_report(run, report)
     if words := remember(settings.state_dir, settings.runs_dir, kept):
         ui.say(words)
+    runs.keep_page(run, kept, recall(settings.state_dir, kept))
     return kept
 
 
@@ -112,4 +114,5 @@ def judge_host(
         duration_s=evidence["probe"]["duration_s"],
         facts=checks.headline(evidence),
         measures=measures(evidence),
+        partition=partition(evidence),
     )

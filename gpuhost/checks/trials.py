@@ -251,3 +251,11 @@ def _names(items: Sequence[object]) -> str:
 def gpus_seen(trial: Trial) -> tuple[str, ...]:
     """The UUIDs that ``nvidia-smi -L`` listed inside; none where it listed nothing readable."""
     return tuple(uuid for uuid in _ANY_UUID.findall(trial["list_gpus"]) if is_gpu_uuid(uuid))
+
+
+def uuids_seen(trial: Trial, host: HostGpus) -> tuple[str, ...]:
+    """Every GPU and part of one that any witness saw inside."""
+    printed = "\n".join((trial["list_gpus"], trial["query"], trial["nvml"] or ""))
+    by_node = {node: uuid for uuid, node in host.nodes.items()}
+    opened = [by_node[path] for path in trial["device_nodes"] if path in by_node]
+    return tuple(dict.fromkeys([*_ANY_UUID.findall(printed), *opened]))

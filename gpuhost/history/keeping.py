@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gpuhost.errors import GpuhostError
+from gpuhost.history.records import Trends
 from gpuhost.history.store import DATABASE, HistoryError, open_history
 from gpuhost.model import RunReport
 from gpuhost.report.json import read
 
 REPORT = "report.json"
+# A month of nights shows a drift, and a line of that many points can still be read.
+TREND_RUNS = 30
 # What SQLite keeps beside a database.
 COMPANIONS = ("", "-wal", "-shm")
 
@@ -37,6 +40,19 @@ def remember(state_dir: Path, runs_dir: Path, report: RunReport) -> str:
     except GpuhostError as error:
         return f"{error.message} This run is not in it. {error.remedy}"
     return ""
+
+
+def recall(state_dir: Path, report: RunReport) -> Mapping[str, Trends]:
+    """The figures of the report's hosts over the newest runs; none where the history is unusable.
+
+    What is wrong with it was told when the run was to be kept in it.
+    """
+    names = [host.host for host in report.hosts if not host.skipped]
+    try:
+        with open_history(state_dir) as history:
+            return {name: history.trends(name, TREND_RUNS) for name in names}
+    except GpuhostError:
+        return {}
 
 
 def rebuild(state_dir: Path, runs_dir: Path) -> tuple[Path | None, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gpuhost.errors import ExitCode
@@ -31,6 +31,10 @@ class Point:
 
     started: str
     value: float
+
+
+# Every figure of one host over time, by name, oldest first.
+Trends = Mapping[str, Sequence[Point]]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gpuhost.errors import ExitCode, GpuhostError
-from gpuhost.history.records import HOST, Examination, Point, RunRecord
+from gpuhost.history.records import HOST, Examination, Point, RunRecord, Trends
 from gpuhost.history.schema import migrate
 from gpuhost.model import HostReport, RunReport, Verdict
 
@@ -139,7 +139,7 @@ class History:
         """What was found on a host, newest first."""
         return self._examinations(_OF_HOST, (host, -1 if limit is None else limit))
 
-    def trends(self, host: str, limit: int) -> Mapping[str, tuple[Point, ...]]:
+    def trends(self, host: str, limit: int) -> Trends:
         """Every figure of a host over its newest examinations, oldest first."""
         rows = self._ask(
             "SELECT measure.name, started, value FROM examination"  # noqa: S608

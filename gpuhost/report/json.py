@@ -8,7 +8,15 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from gpuhost.errors import ExitCode
-from gpuhost.model import CheckResult, HostReport, RunReport, Verdict, worst_verdict
+from gpuhost.model import (
+    CheckResult,
+    HostReport,
+    Partition,
+    RunReport,
+    Sight,
+    Verdict,
+    worst_verdict,
+)
 
 
 def write(report: RunReport, stream: TextIO) -> None:
@@ -43,6 +51,7 @@ def _host(host: HostReport) -> dict[str, Any]:
         "duration_s": host.duration_s,
         "facts": dict(host.facts),
         "measures": dict(host.measures),
+        "partition": _partition(host.partition) if host.partition else None,
         "evidence_path": host.evidence_path or None,
         "error": {"message": host.error, "remedy": host.error_remedy} if host.error else None,
         "skipped": {"reason": host.skipped, "remedy": host.error_remedy} if host.skipped else None,
@@ -52,6 +61,15 @@ def _host(host: HostReport) -> dict[str, Any]:
 
 def _check(result: CheckResult) -> dict[str, Any]:
     return asdict(result) | {"verdict": str(result.verdict)}
+
+
+def _partition(partition: Partition) -> dict[str, Any]:
+    return {
+        "devices": dict(partition.devices),
+        "containers": [
+            asdict(sight) | {"verdict": str(sight.verdict)} for sight in partition.containers
+        ],
+    }
 
 
 def read(document: Mapping[str, Any]) -> RunReport:
@@ -85,9 +103,27 @@ def _host_of(host: Mapping[str, Any]) -> HostReport:
         duration_s=host["duration_s"],
         facts=host["facts"],
         measures=host.get("measures", {}),
+        partition=_partition_of(host["partition"]) if host.get("partition") else None,
         evidence_path=host["evidence_path"] or "",
     )
 
 
 def _result_of(check: Mapping[str, Any]) -> CheckResult:
     return CheckResult(**{**check, "verdict": Verdict(check["verdict"])})
+
+
+def _partition_of(partition: Mapping[str, Any]) -> Partition:
+    return Partition(
+        devices=partition["devices"],
+        containers=tuple(
+            Sight(
+                **sight
+                | {
+                    "asked": None if sight["asked"] is None else tuple(sight["asked"]),
+                    "saw": tuple(sight["saw"]),
+                    "verdict": Verdict(sight["verdict"]),
+                }
+            )
+            for sight in partition["containers"]
+        ),
+    )

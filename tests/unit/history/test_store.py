@@ -19,6 +19,9 @@ from gpuhost.history.keeping import remember
 from gpuhost.history.records import HOST
 from gpuhost.history.schema import NewerDatabaseError, migrate
 from gpuhost.model import Verdict
+from gpuhost.settings import Settings
+from gpuhost.ui import Ui
+from gpuhost.verify import keep as keep_all
 
 WELL = {"gpu.count": "PASS", "cdi.matches": "PASS"}
 ILL = {"gpu.count": "FAIL", "cdi.matches": "PASS"}
@@ -212,3 +215,23 @@ def keep(state_dir: Path, number: int) -> None:
     report = night(number, {"a": WELL})
     run = runs.Run(report.run_id, report.started, state_dir / "runs" / report.run_id)
     runs.keep_report(run, report)
+
+
+def test_the_page_of_a_run_shows_the_figures_of_the_runs_before(tmp_path: Path) -> None:
+    for number, warmth in enumerate((40.0, 47.0)):
+        report = night(number, {"a": WELL}, measures={"gpu0.temperature_c": warmth})
+        run = runs.Run(report.run_id, report.started, tmp_path / "runs" / report.run_id)
+        kept = keep_all(run, report, Settings(tmp_path, None, tmp_path, 1), Ui())
+        assert kept == report
+    page = (tmp_path / "runs" / "latest" / "report.html").read_text()
+    assert "gpu0.temperature_c: 47 °C now, 40–47 °C in 2 runs" in page
+
+
+def test_a_history_that_cannot_be_used_costs_the_page_no_more_than_its_trends(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / DATABASE).mkdir()
+    report = night(0, {"a": WELL})
+    run = runs.Run(report.run_id, report.started, tmp_path / "runs" / report.run_id)
+    keep_all(run, report, Settings(tmp_path, None, tmp_path, 1), Ui())
+    assert "gpu.count" in (run.folder / "report.html").read_text()

@@ -8,6 +8,7 @@ import pytest
 from support.evidence import cdi_spec, healthy_desired, healthy_evidence, text_file
 
 from gpuhost.checks import headline, judge
+from gpuhost.checks.sight import partition
 from gpuhost.errors import ExitCode
 from gpuhost.model import HostReport, RunReport
 
@@ -28,6 +29,7 @@ def judged(name: str, **changes: object) -> HostReport:
         results=judge(evidence, desired),
         duration_s=8.25,
         facts=headline(evidence),
+        partition=partition(evidence),
         evidence_path=f"/state/runs/r1/evidence/{name}.json",
     )
 

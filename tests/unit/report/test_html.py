@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from gpuhost.model import CheckResult, HostReport, RunReport, Verdict
-from gpuhost.report import WRITERS
+from gpuhost.history.records import Point, Trends
+from gpuhost.model import CheckResult, HostReport, RunReport, Sight, Verdict
+from gpuhost.report import html
 
 VOID = {"meta", "br", "link", "img"}
 
@@ -40,9 +42,9 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def page(report: RunReport) -> tuple[str, Page]:
+def page(report: RunReport, trends: Mapping[str, Trends] | None = None) -> tuple[str, Page]:
     stream = io.StringIO()
-    WRITERS["html"](report, stream)
+    html.write(report, stream, trends)
     return stream.getvalue(), Page(stream.getvalue())
 
 
@@ -62,6 +64,44 @@ def test_the_map_has_a_cell_for_each_check_of_each_host(
 ) -> None:
     _, found = page(run)
     assert len(found.titles) == len(well.results) + len(ill.results)
+
+
+def test_the_partition_map_has_a_place_for_each_container_of_each_host(
+    run: RunReport, well: HostReport, ill: HostReport
+) -> None:
+    text, found = page(run)
+    assert found.text.count("Which container saw which GPU") == 2
+    assert well.partition is not None
+    assert ill.partition is not None
+    containers = len(well.partition.containers) + len(ill.partition.containers)
+    assert text.count('<rect class="band"') == containers
+
+
+def test_a_container_that_saw_too_much_is_marked_and_told(run: RunReport, well: HostReport) -> None:
+    assert well.partition is not None
+    leak = Sight("cdi/none", (), ("GPU-b",), Verdict.FAIL, "sees GPU-b", "docker run …")
+    partition = replace(well.partition, containers=(leak,))
+    text, found = page(replace(run, hosts=(replace(well, partition=partition),)))
+    assert '<rect class="bad"' in text
+    assert "✗ cdi/none sees GPU-b" in found.text
+    assert "0 of 1 as asked" in found.text
+
+
+def test_trends_are_drawn_from_two_runs_on(run: RunReport) -> None:
+    first, second = Point("2026-11-21", 40.0), Point("2026-11-22", 44.0)
+    alone: Mapping[str, Trends] = {"lab-01": {"gpu0.temperature_c": (first,)}}
+    both: Mapping[str, Trends] = {"lab-01": {"gpu0.temperature_c": (first, second)}, "lab-03": {}}
+    assert "Trends" not in page(run, alone)[1].text
+    text, found = page(run, both)
+    assert "Trends temperature lab-01" in found.text
+    assert "44 °C" in found.text
+    assert text.count("<polyline") == 1
+    assert found.open == []
+
+
+def test_a_host_that_was_not_examined_says_why_in_the_map(run: RunReport) -> None:
+    _, found = page(run)
+    assert found.text.count("No route to host") == 2
 
 
 def test_the_page_is_whole_and_loads_nothing(run: RunReport) -> None:
