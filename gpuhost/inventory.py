@@ -58,12 +58,16 @@ VARIABLE_OF = {
     "drained_reason": "gpuhost_drained_reason",
     "cuda_image": "gpuhost_cuda_image",
     "ngc_image": "gpuhost_ngc_image",
+    "images_per_s": "gpuhost_images_per_second",
+    "images_per_s_tolerance": "gpuhost_images_per_second_tolerance",
     "trial_timeout_s": "gpuhost_trial_timeout",
     "trial_parallel": "gpuhost_trial_parallel",
     "pull_timeout_s": "gpuhost_pull_timeout",
 }
 AT_LEAST = {
     "gpuhost_gpu_count": 0,
+    "gpuhost_images_per_second": 0,
+    "gpuhost_images_per_second_tolerance": 0,
     "gpuhost_trial_timeout": 1,
     "gpuhost_trial_parallel": 1,
     "gpuhost_pull_timeout": 1,

@@ -75,6 +75,8 @@ class Desired:
     drained_reason: str = ""
     cuda_image: str = ""
     ngc_image: str = ""
+    images_per_s: float | None = None
+    images_per_s_tolerance: int = 10
     trial_timeout_s: int = 60
     trial_parallel: int = 16
     pull_timeout_s: int = 1800

@@ -21,6 +21,7 @@ from gpuhost.probe.schema import (
     Preflight,
     Provisioning,
     System,
+    Throughput,
     Toolkit,
     Trials,
     Upkeep,
@@ -168,3 +169,8 @@ class Facts:
     def containers(self) -> Containers:
         """The container trials."""
         return cast(Containers, self.section("containers"))
+
+    @property
+    def throughput(self) -> Throughput:
+        """The synthetic training inside the framework image."""
+        return cast(Throughput, self.section("throughput"))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from gpuhost.parse.benchmark import parse_benchmark
+from gpuhost.parse.errors import ParseError
 from gpuhost.probe.schema import Evidence
 
 # Fields of a GPU in the section nvml.
 OF_GPU = ("temperature_c",)
 # Fields of a GPU in the section health.
 OF_HEALTH = ("ecc_uncorrected_ever",)
+# Fields of a GPU that the benchmark measured.
+OF_BENCHMARK = ("images_per_s", "tflops")
 
 
 def measures(evidence: Evidence) -> Mapping[str, float]:
@@ -20,8 +25,12 @@ def measures(evidence: Evidence) -> Mapping[str, float]:
 
 def _measures(evidence: Evidence) -> Iterator[tuple[str, float]]:
     yield "verify.duration_s", evidence["probe"]["duration_s"]
-    for section, fields in (("nvml", OF_GPU), ("health", OF_HEALTH)):
-        for gpu in _gpus(evidence, section):
+    for gpus, fields in (
+        (_gpus(evidence, "nvml"), OF_GPU),
+        (_gpus(evidence, "health"), OF_HEALTH),
+        (_benchmarked(evidence), OF_BENCHMARK),
+    ):
+        for gpu in gpus:
             for field in fields:
                 value = gpu.get(field)
                 if isinstance(value, int | float):
@@ -29,6 +38,20 @@ def _measures(evidence: Evidence) -> Iterator[tuple[str, float]]:
 
 
 def _gpus(evidence: Evidence, name: str) -> Sequence[Mapping[str, Any]]:
-    section = evidence["sections"].get(name)
-    data = section["data"] if section else None
+    data = _data(evidence, name)
     return data["gpus"] if data else ()
+
+
+def _benchmarked(evidence: Evidence) -> Sequence[Mapping[str, Any]]:
+    """The GPUs that were measured; nothing where only a CPU was."""
+    data = _data(evidence, "throughput")
+    try:
+        benchmark = parse_benchmark(data["stdout"] if data else "")
+    except ParseError:
+        return ()
+    return [asdict(device) for device in benchmark.devices] if benchmark.available else ()
+
+
+def _data(evidence: Evidence, name: str) -> Any:
+    section = evidence["sections"].get(name)
+    return section["data"] if section else None

@@ -66,6 +66,7 @@ SECTION_WORDS = {
     "provisioning": "what the roles have left on the host, for the plan",
     "preflight": "what the roles decide by, and the keys of repositories",
     "containers": "containers that are started on sets of GPUs, and what each one sees",
+    "throughput": "a synthetic training on all GPUs inside the framework image, for half a minute",
 }
 Judgement = Callable[[Facts], Finding]
 

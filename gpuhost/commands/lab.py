@@ -108,6 +108,22 @@ def lab_histories() -> ExitCode:
     return ExitCode.OK
 
 
+@lab.command("image")
+@click.argument("name")
+def lab_image(name: str) -> ExitCode:
+    """Build a large image, with its framework in it, for the lab's registry.
+
+    It computes on the CPU. Declare it to try it: gpuhost_ngc_image in the inventory.
+    """
+    from gpuhost import lab as room
+    from gpuhost.ui import choose
+
+    reference = room.add_image(name, progress=choose().say)
+    click.echo(f"The lab's registry has {reference}. Next:")
+    click.echo(f"  gpuhost verify HOST --suite full  # with gpuhost_ngc_image: {reference}")
+    return ExitCode.OK
+
+
 @lab.command("ssh", context_settings={"ignore_unknown_options": True})
 @click.argument("name", shell_complete=lab_hosts)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

@@ -5,6 +5,7 @@ repositories, dockerd, reboots. It runs as a systemd-nspawn container, so the
 lab takes root and Debian packages, and no hypervisor.
 """
 
+from gpuhost.lab.add_image import add_image
 from gpuhost.lab.bring_up import up
 from gpuhost.lab.inside import attempt, execute
 from gpuhost.lab.listing import LabHost, list_hosts, ssh_argv
@@ -16,6 +17,7 @@ from gpuhost.lab.take_down import down, down_all
 __all__ = [
     "RELEASES",
     "LabHost",
+    "add_image",
     "attempt",
     "check_requirements",
     "down",

@@ -53,11 +53,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Image:
-    """One image: where it is served, its environment and whether Python is in it."""
+    """One image: where it is served, its environment and whether Python is in it.
+
+    ``packages`` are Debian's, in a layer of their own; such images are large,
+    and made only when they are asked for.
+    """
 
     names: Sequence[str]
     environment: Mapping[str, str]
     framework: bool = False
+    packages: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,7 +96,14 @@ def _cuda_environment(version: str, branches: Sequence[int]) -> dict[str, str]:
     }
 
 
-def _pytorch(release: str, pytorch: str, cuda: str, branches: Sequence[int], *also: str) -> Image:
+def _pytorch(
+    release: str,
+    pytorch: str,
+    cuda: str,
+    branches: Sequence[int],
+    *also: str,
+    packages: Sequence[str] = (),
+) -> Image:
     environment = {
         **_cuda_environment(cuda, branches),
         "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video",
@@ -104,6 +116,7 @@ def _pytorch(release: str, pytorch: str, cuda: str, branches: Sequence[int], *al
         names=(f"nvidia/pytorch:{release}-py3", *also),
         environment=environment,
         framework=True,
+        packages=packages,
         labels={"com.nvidia.pytorch.version": pytorch},
     )
 
@@ -117,6 +130,17 @@ IMAGES = (
     _pytorch("26.08", "2.12.0a0+lab", "13.0.3", (535, 550, 565, 570)),
 )
 
+# With the framework itself in it, Debian's, which computes on the CPU: 0.8 GB.
+LARGE_IMAGES = {
+    "pytorch": _pytorch(
+        "25.01",
+        "2.6.0a0+ecf3bae40a",
+        "12.8.0",
+        (470, 525, 535, 545),
+        packages=("python3-torch", "python3-numpy", "libopenblas0-pthread"),
+    ),
+}
+
 
 def ensure(cache: Path, progress: Progress = lambda _: None) -> Path:
     """The storage folder of a registry that holds all images, made where it is not there yet.
@@ -129,13 +153,37 @@ def ensure(cache: Path, progress: Progress = lambda _: None) -> Path:
         progress("Building the lab's container images")
         layout = scratch / "layout"
         layout.mkdir()
-        _write_images(layout, _layers(cache, scratch))
-        _publish(layout, scratch / "storage", scratch)
+        _write_images(layout, IMAGES, _layers(cache, scratch))
+        _publish(IMAGES, layout, scratch / "storage", scratch)
         shutil.rmtree(layout)
         return scratch
 
     ensure_built(target, key(), build)
     return target / "storage"
+
+
+def ensure_large(cache: Path, name: str, progress: Progress = lambda _: None) -> str:
+    """Add one of :data:`LARGE_IMAGES` to what :func:`ensure` made; its name and tag.
+
+    A registry that serves the folder has it from then on. About a minute on
+    two cores, once, and 200 MB of Debian packages.
+    """
+    image, storage = LARGE_IMAGES[name], ensure(cache, progress)
+    target = storage.parent / f"large-{name}"
+
+    def build(scratch: Path) -> Path:
+        progress(f"Building the lab's large image {name}")
+        layout = scratch / "layout"
+        layout.mkdir()
+        _write_images(
+            layout, [image], [*_layers(cache, scratch), _package_layer(cache, scratch, image)]
+        )
+        _publish([image], layout, storage, scratch)
+        shutil.rmtree(layout)
+        return scratch
+
+    ensure_built(target, key(), build)
+    return image.names[0]
 
 
 def repositories() -> tuple[str, ...]:
@@ -156,7 +204,7 @@ class Layer:
     diff_id: str
 
 
-def _layers(cache: Path, scratch: Path) -> tuple[Layer, Layer]:
+def _layers(cache: Path, scratch: Path) -> Sequence[Layer]:
     archive = Archive(cache, SUITE)
     base = archive.collect(_BASE_PACKAGES)
     python = [deb for deb in archive.collect(_PYTHON_PACKAGES) if deb not in base]
@@ -165,6 +213,26 @@ def _layers(cache: Path, scratch: Path) -> tuple[Layer, Layer]:
         _layer(layout, _base_tree(base, scratch / "base")),
         _layer(layout, _framework_tree(python, scratch / "framework")),
     )
+
+
+def _package_layer(cache: Path, scratch: Path, image: Image) -> Layer:
+    archive = Archive(cache, SUITE)
+    below = {deb.name for deb in archive.collect((*_BASE_PACKAGES, *_PYTHON_PACKAGES))}
+    root = scratch / "packages"
+    for deb in archive.collect((*_BASE_PACKAGES, *image.packages)):
+        if deb.name not in below:
+            _unpack(deb, root)
+    _link_alternatives(root)
+    _thin_out(root)
+    return _layer(scratch / "layout", root)
+
+
+def _link_alternatives(root: Path) -> None:
+    """What update-alternatives would do, had the packages been configured."""
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    for library in ("libblas.so.3", "liblapack.so.3"):
+        for provider in sorted(libraries.glob(f"openblas-*/{library}")):
+            (libraries / library).symlink_to(provider.relative_to(libraries))
 
 
 def _base_tree(debs: Sequence[Path], root: Path) -> Path:
@@ -211,9 +279,9 @@ def _layer(layout: Path, root: Path) -> Layer:
     return Layer(_blob(layout, packed, media_type), _digest(content))
 
 
-def _write_images(layout: Path, layers: tuple[Layer, Layer]) -> None:
+def _write_images(layout: Path, images: Sequence[Image], layers: Sequence[Layer]) -> None:
     manifests = []
-    for image in IMAGES:
+    for image in images:
         used = layers if image.framework else layers[:1]
         manifest = {
             "schemaVersion": 2,
@@ -267,8 +335,8 @@ def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _publish(layout: Path, storage: Path, scratch: Path) -> None:
-    """Copy every image of the layout into ``storage``, through a registry on loopback."""
+def _publish(images: Sequence[Image], layout: Path, storage: Path, scratch: Path) -> None:
+    """Copy the images of the layout into ``storage``, through a registry on loopback."""
     port = daemon.free_port("127.0.0.1")
     config = scratch / "publish.yml"
     settings = {
@@ -281,7 +349,7 @@ def _publish(layout: Path, storage: Path, scratch: Path) -> None:
     argv = ["docker-registry", "serve", str(config)]
     daemon.ensure("publish", argv, state=scratch, address="127.0.0.1", port=port)
     try:
-        for name in (name for image in IMAGES for name in image.names):
+        for name in (name for image in images for name in image.names):
             target = f"docker://127.0.0.1:{port}/{name}"
             copy = ["copy", "--quiet", "--dest-tls-verify=false", "--format=v2s2"]
             run(

@@ -14,6 +14,8 @@ CLEAN_S = 15.0
 # For a container to end once it has been let go.
 CLOSE_S = 5.0
 ENGINE_CALLS_BEFORE_TRIALS = 8
+# Of the synthetic training, with loading the framework; and of the section around it.
+THROUGHPUT_S = 300.0
 # Trials at the same time that any host can take, however few its CPUs.
 LEAST_PARALLEL = 4
 
@@ -39,9 +41,15 @@ def containers_s(spec: Spec, planned: int) -> float:
     return engine_s + pulls_s + one_s * (math.ceil(planned / lines) + 2)
 
 
+def throughput_s(spec: Spec) -> float:
+    """The limit of section ``throughput``."""
+    return THROUGHPUT_S + ENGINE_CALLS_BEFORE_TRIALS * spec["command_timeout_s"]
+
+
 def probe_s(spec: Spec, gpu_count: int) -> float:
     """The time after which the probe has ended for certain on a host with so many GPUs."""
     gpus = [trials.Gpu(index, f"GPU-{index}", None) for index in range(gpu_count)]
     planned = trials.plan(gpus, gpu_count, spec["trials"]) if spec["trials"] else []
     sections_s = spec["section_timeout_s"] + len(SECTIONS) * (SECTION_GRACE_S + 1)
-    return sections_s + containers_s(spec, len(planned)) + CLEAN_S + 1
+    after_s = throughput_s(spec) if "throughput" in (spec["sections"] or SECTIONS) else 0.0
+    return sections_s + containers_s(spec, len(planned)) + CLEAN_S + after_s + 1

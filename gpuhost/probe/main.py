@@ -25,8 +25,9 @@ STANDARD_STREAMS = (0, 1, 2)
 EXIT_BAD_SPEC = 2
 EXIT_STOPPED = 143
 CONTAINERS = "containers"
+THROUGHPUT = "throughput"
 CONTAINERS_MODULE = "gpuhost.probe.containers"
-NEED_DOCKER_PY = frozenset(("docker", CONTAINERS))
+NEED_DOCKER_PY = frozenset(("docker", CONTAINERS, THROUGHPUT))
 # The trials are planned from what NVML finds, and start when the daemon has been looked at as
 # earlier runs left it.
 BEFORE_CONTAINERS = ("nvml", "docker")
@@ -98,16 +99,20 @@ class Reading:
             if CONTAINERS in wanted:
                 self._start_containers()
             self._gather(SECTIONS)
+            if THROUGHPUT in wanted:
+                self._start(THROUGHPUT, limits.throughput_s(self._spec))
+            self._gather(SECTIONS)
         finally:
             for child in self._children.values():
                 child.stop()
         return self._sections
 
-    def _start(self, name: str) -> None:
+    def _start(self, name: str, limit_s: Optional[float] = None) -> None:
         def work() -> Any:
             return importlib.import_module(f"gpuhost.probe.{name}").collect(self._context)
 
-        self._children[name] = Child(work, self._spec["section_timeout_s"], limits.SECTION_GRACE_S)
+        limit_s = limit_s or self._spec["section_timeout_s"]
+        self._children[name] = Child(work, limit_s, limits.SECTION_GRACE_S)
 
     def _start_containers(self) -> None:
         nvml = self._sections.get("nvml")

@@ -26,6 +26,7 @@ SECTIONS = (
     "kernel_log",
     "upkeep",
     "containers",
+    "throughput",
 )
 
 
@@ -464,6 +465,23 @@ class Containers(TypedDict):
     trials: List[Trial]
     left_behind: List[str]  # our containers that could not be removed
     swept: List[str]  # our containers of an earlier run that were found and removed
+
+
+class Throughput(TypedDict):
+    """What the framework image could do on all GPUs.
+
+    ``outcome``: "ran" (``stdout`` has the benchmark's JSON), "refused", "timeout",
+    "error", or why nothing was started: "not asked", "no image", "busy"
+    (``error`` has the processes that use the GPUs).
+    """
+
+    image: str
+    docker_run: str  # a command line that shows what PyTorch sees, ready to paste
+    outcome: str
+    error: Optional[str]
+    stdout: str
+    stderr: str
+    duration_s: float
 
 
 class Section(TypedDict):

@@ -29,6 +29,7 @@ from gpuhost.probe.schema import (
     Provisioning,
     Spec,
     System,
+    Throughput,
     Toolkit,
     Trial,
     Trials,
@@ -94,6 +95,7 @@ def healthy_evidence(gpus: int = 4) -> Evidence:
         "kernel_log": _kernel_log(),
         "upkeep": _upkeep(),
         "containers": _containers(nvml),
+        "throughput": throughput(gpus),
     }
     return Evidence(
         schema_version=SCHEMA_VERSION,
@@ -550,3 +552,27 @@ def _plain(trial: Trial) -> Trial:
         "served_by": "all",
         "device_nodes": [],
     }
+
+
+def throughput(gpus: int, **changes: Any) -> Throughput:
+    """A training on GPUs that all work."""
+    devices = [
+        {
+            "index": index,
+            "name": MODEL,
+            "exact": True,
+            "tflops": 600.0 + index,
+            "images_per_s": 2500.0 + index,
+        }
+        for index in range(gpus)
+    ]
+    printed = {"torch": "2.12.0", "cuda": "13.0", "available": True, "devices": devices}
+    return Throughput(
+        image=NGC_IMAGE,
+        docker_run=f"docker run --rm --gpus all {NGC_IMAGE} python3",
+        outcome="ran",
+        error=None,
+        stdout=json.dumps(printed | changes) + "\n",
+        stderr="",
+        duration_s=30.0,
+    )

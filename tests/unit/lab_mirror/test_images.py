@@ -86,7 +86,7 @@ def test_a_layout_holds_every_image_by_name_with_the_blobs_it_names(tmp_path: Pa
     layout = tmp_path / "layout"
     layout.mkdir()
     base, framework = (images._layer(layout, tmp_path / name) for name in ("base", "framework"))
-    images._write_images(layout, (base, framework))
+    images._write_images(layout, images.IMAGES, (base, framework))
     manifests = json.loads((layout / "index.json").read_text())["manifests"]
     names = [m["annotations"]["org.opencontainers.image.ref.name"] for m in manifests]
     assert names == [name for image in IMAGES for name in image.names]
