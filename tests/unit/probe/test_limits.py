@@ -32,7 +32,12 @@ def test_pulling_counts_only_where_it_is_allowed() -> None:
 def test_a_whole_reading_has_a_bound_with_and_without_trials() -> None:
     asked = spec(trials=trials_asked())
     assert limits.probe_s(asked, 8) > limits.containers_s(asked, 71)
-    assert 5 < limits.probe_s(spec(), 8) < 120
+    assert 5 < limits.probe_s(spec(sections=["nvml"]), 8) < 120
+
+
+def test_the_training_has_its_time_where_it_is_asked_for() -> None:
+    without = limits.probe_s(spec(sections=["nvml"]), 8)
+    assert limits.probe_s(spec(sections=["nvml", "throughput"]), 8) > without + limits.THROUGHPUT_S
 
 
 def test_a_host_with_few_cpus_still_runs_a_few_trials_at_once() -> None:
