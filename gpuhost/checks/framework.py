@@ -21,6 +21,8 @@ from gpuhost.parse.errors import ParseError
 
 VARIABLE = "gpuhost_images_per_second"
 SIBLINGS = 2
+# The framework is not in the image at all; any other error of importing it is a fault.
+NOT_THERE = "ModuleNotFoundError: No module named 'torch'"
 LOOK = f"{VERIFY} --check speed.clocks --check speed.temperature --check speed.pcie"
 
 _NEEDS = ("containers", "nvml", "throughput")
@@ -55,8 +57,17 @@ def _ran(facts: Facts) -> Benchmark | Finding:
 
 def _computed(facts: Facts, benchmark: Benchmark) -> Benchmark | Finding:
     image = facts.throughput["image"]
-    if benchmark.torch is None:
+    if benchmark.torch is None and benchmark.error.startswith(NOT_THERE):
         return not_applicable(f"{image} has no PyTorch ({benchmark.error})")
+    if benchmark.torch is None:
+        return failed(
+            "PyTorch cannot be loaded",
+            seen=benchmark.error,
+            expected="import torch",
+            cause="the image is broken, or a library of the driver that it needs is not in the "
+            "container",
+            remedy=facts.throughput["docker_run"],
+        )
     if benchmark.cuda is None:
         return not_applicable(
             f"CUDA not exercised: PyTorch {benchmark.torch} in {image} is built without it; "

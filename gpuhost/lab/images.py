@@ -133,9 +133,9 @@ IMAGES = (
 # With the framework itself in it, Debian's, which computes on the CPU: 0.8 GB.
 LARGE_IMAGES = {
     "pytorch": _pytorch(
-        "25.01",
-        "2.6.0a0+ecf3bae40a",
-        "12.8.0",
+        "24.05",
+        "2.4.0a0+07cecf4168",
+        "12.4.1",
         (470, 525, 535, 545),
         packages=("python3-torch", "python3-numpy", "libopenblas0-pthread"),
     ),
@@ -230,7 +230,7 @@ def _package_layer(cache: Path, scratch: Path, image: Image) -> Layer:
 def _link_alternatives(root: Path) -> None:
     """What update-alternatives would do, had the packages been configured."""
     libraries = root / "usr/lib/x86_64-linux-gnu"
-    for library in ("libblas.so.3", "liblapack.so.3"):
+    for library in ("libblas.so.3", "liblapack.so.3", "libopenblas.so.0"):
         for provider in sorted(libraries.glob(f"openblas-*/{library}")):
             (libraries / library).symlink_to(provider.relative_to(libraries))
 

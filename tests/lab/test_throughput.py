@@ -24,10 +24,10 @@ def test_pytorch_computes_in_the_framework_image_and_says_that_it_was_not_on_a_g
         verified = lab.verify(provisioned, *[word for name in CHECKS for word in ("--check", name)])
     finally:
         declared.unlink()
-    assert verified.code == 3, verified.results
+    assert verified.code == 0, verified.results
     for check in CHECKS:
         found = verified.results[check]
-        assert found["verdict"] == "SKIP"
+        assert found["verdict"] == "SKIP", found
         assert found["summary"].startswith("CUDA not exercised: PyTorch 2."), found["summary"]
         assert "the CPU computed exactly" in found["summary"]
     evidence = json.loads(Path(verified.host["evidence_path"]).read_text())

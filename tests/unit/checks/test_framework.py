@@ -118,3 +118,20 @@ def test_the_figures_of_gpus_are_followed_over_time_and_a_cpus_are_not(host: Any
     assert measures(host.evidence)["gpu3.images_per_s"] == 2503.0
     measured(host, cuda=None, available=False, devices=[CPU])
     assert "gpu0.images_per_s" not in measures(host.evidence)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        ("ModuleNotFoundError: No module named 'torch'", Verdict.SKIP),
+        ("ModuleNotFoundError: No module named 'numpy'", Verdict.FAIL),
+        ("ImportError: libcudart.so.12: cannot open shared object file", Verdict.FAIL),
+    ],
+)
+def test_a_framework_that_is_not_there_is_told_from_one_that_is_broken(
+    host: Any, error: str, verdict: Verdict
+) -> None:
+    measured(host, torch=None, cuda=None, available=False, devices=[], error=error)
+    found = host.check("container.compute")
+    assert found.verdict is verdict
+    assert error in found.summary + found.seen
