@@ -212,6 +212,14 @@ def cleanup(facts: Facts) -> Finding:
     """
     containers = facts.containers
     left = containers["left_behind"]
+    if left is None:
+        return undetermined(
+            "whether a container of this run is left is unknown",
+            seen="dockerd did not list its containers when the trials had ended",
+            expected="every container of this run removed",
+            cause="dockerd hangs, or stopped while the trials ran",
+            remedy="systemctl status docker.service; docker ps --filter label=gpuhost.trial",
+        )
     if left:
         return failed(
             f"{counted(len(left), 'container')} could not be removed",

@@ -280,7 +280,7 @@ _PACKAGES = (
 _PROBE = (
     _known(
         r"gave no answer within|did not answer in time|had not said all in time|"
-        r"did not end in time|timed out",
+        r"did not end (in time|within)|timed out",
         "what was asked hangs (a GPU, its driver or dockerd), or the host is overloaded",
         "uptime; dmesg | grep -iE 'nvrm|xid|blocked for more'; systemctl status docker.service",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from gpuhost.checks.facts import Facts, SectionMissingError, SectionNotAskedError
 from gpuhost.checks.failure_words import explain
@@ -13,6 +13,8 @@ from gpuhost.checks.registry import PRESENT, Check, presence, select
 from gpuhost.checks.remedies import VERIFY
 from gpuhost.model import CheckResult, Desired, Verdict
 from gpuhost.probe.schema import Evidence
+
+SEEN_CHARACTERS = 4000
 
 
 def judge(
@@ -54,13 +56,22 @@ def _finding(check: Check, facts: Facts) -> Finding:
             facts.section(section)
         for group in check.info.trials:
             facts.require_trials(group)
-        return check.judge(facts)
+        return _of_bearable_length(check.judge(facts))
     except SectionNotAskedError as missing:
         return not_applicable(f"not asked for: this run did not read {missing.section}")
     except SectionMissingError as missing:
-        return _unread(missing)
+        return _of_bearable_length(_unread(missing))
     except Exception as error:  # noqa: BLE001  (a check that breaks must not pass, nor stop others)
         return _bug(check, error)
+
+
+def _of_bearable_length(finding: Finding) -> Finding:
+    """The same, cut where a program printed megabytes: the evidence has all of it."""
+    if len(finding.seen) <= SEEN_CHARACTERS:
+        return finding
+    return replace(
+        finding, seen=f"{finding.seen[:SEEN_CHARACTERS]}… ({len(finding.seen)} characters)"
+    )
 
 
 def _unread(missing: SectionMissingError) -> Finding:

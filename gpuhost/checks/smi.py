@@ -40,9 +40,10 @@ def _printed(path: str | None, command: Command | None) -> str | Finding:
     if command["rc"] == 0 and not troubles(command["stdout"] + command["stderr"]):
         return command["stdout"]
     words = _words(command)
-    cause, remedy = explain(words, _LOOK)
+    how = _how(command)
+    cause, remedy = explain(f"{words}; {how}", _LOOK)
     return failed(
-        _how(command),
+        how,
         seen=words,
         expected="exit code 0 and no error in the output",
         cause=cause,

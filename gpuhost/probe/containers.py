@@ -8,7 +8,7 @@ import pwd
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 from gpuhost.probe import engine_api, images, limits, owner, trial_runner, trials
 from gpuhost.probe.child import Child, ChildError
@@ -20,6 +20,8 @@ from gpuhost.probe.trial_runner import Brake, Job, Session
 from gpuhost.probe.trials import PlannedTrial
 
 CLEAN_PAUSE_S = 0.05
+# A daemon that does not answer by then to a question while cleaning up is asked again.
+CLEAN_CALL_S = 5.0
 SELF_REMOVAL_S = 3.0
 # The report has to be sent before the process is killed.
 CLEAN_MARGIN_S = 3.0
@@ -67,7 +69,7 @@ class Proof:
             self._brake.pull("not tried: the probe was told to end")
             for child in self._children:
                 child.stop()
-            left_behind = self._clean()
+            left_behind = self.clean()
         return {
             "images": found,
             "trials": [records[trial.id] for trial in planned],
@@ -130,25 +132,35 @@ class Proof:
 
         return finish
 
-    def _clean(self) -> List[str]:
-        """Remove what is still there of this run; the short ids of what could not be."""
-        label = f"{owner.LABEL}={self._session.run_id}"
+    def clean(self) -> Optional[List[str]]:
+        """Remove what is still there of this run.
+
+        The short ids of what could not be; None where the daemon does not tell.
+        """
         began = time.monotonic()
-        left: List[str] = []
-        while True:
+        deadline = began + limits.CLEAN_S - CLEAN_MARGIN_S
+        left: Optional[List[str]] = None
+        while time.monotonic() < deadline:
             with contextlib.suppress(EngineError):
-                listed = self._engine.labelled(label)
-                left = [container["Id"] for container in listed]
+                engine = self._connect(CLEAN_CALL_S)
+                listed = engine.labelled(f"{owner.LABEL}={self._session.run_id}")
+                left = [container["Id"][:12] for container in listed]
                 if not left and all(future.done() for future in self._futures):
                     return []
-                for container in listed:
-                    # The daemon removes by itself those that have ended; it is given a moment.
-                    patient = time.monotonic() < began + SELF_REMOVAL_S
-                    if container.get("State") in ALIVE or not patient:
-                        self._engine.remove(container["Id"])
-            if time.monotonic() > began + limits.CLEAN_S - CLEAN_MARGIN_S:
-                return [identifier[:12] for identifier in left]
+                # The daemon removes by itself those that have ended; it is given a moment.
+                patient = time.monotonic() < began + SELF_REMOVAL_S
+                alive = [c for c in listed if not patient or c.get("State") in ALIVE]
+                _remove(engine, [container["Id"] for container in alive], deadline)
             time.sleep(CLEAN_PAUSE_S)
+        return left
+
+
+def _remove(engine: Engine, identifiers: Sequence[str], deadline: float) -> None:
+    """Remove containers until the time is up: one that hangs must not keep the others."""
+    for identifier in identifiers:
+        if time.monotonic() < deadline:
+            with contextlib.suppress(EngineError):
+                engine.remove(identifier)
 
 
 def sweep(engine: Engine, root: Root) -> List[str]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import List, Optional, Sequence
 
 from gpuhost.probe.context import Context
+from gpuhost.probe.run import OUTPUT_LIMIT_BYTES
 from gpuhost.probe.schema import Command, KernelLog, LogLine
 
 # "NVRM: Xid (PCI:0000:17:00): 79, …" of a GPU, "nvidia-nvswitch0: SXid (…): …" of a switch.
@@ -33,6 +34,8 @@ def collect(context: Context) -> KernelLog:
     if context.run([*JOURNAL, "-n", "1"])["stdout"].strip():
         return _log("journalctl", journal_lines(_search(context)))
     answer = context.run(RING_BUFFER)
+    if len(answer["stdout"]) >= OUTPUT_LIMIT_BYTES:
+        raise KernelLogError("the kernel's buffer is longer than can be read, and would be cut off")
     if answer["rc"] == 0 and answer["stdout"].strip():
         return _log("dmesg", ring_buffer_lines(answer["stdout"]))
     raise KernelLogError(f"the kernel's log cannot be read: {_words(answer)}")
@@ -42,11 +45,15 @@ def _search(context: Context) -> str:
     found = context.run([*JOURNAL, "-n", str(NEWEST), "-g", RELEVANT])
     if found["stderr"].strip() and not found["stdout"]:
         # Some builds of systemd cannot search.
-        found = context.run([*JOURNAL, "-n", "20000"])
+        found = context.run([*JOURNAL, "-n", "20000", "-r"])
+    if found["rc"] is None:
+        raise KernelLogError(f"the kernel's log was not read: {_words(found)}")
     return found["stdout"]
 
 
 def _words(answer: Command) -> str:
+    if answer["timed_out"]:
+        return f"{answer['argv'][0]} gave no answer within {answer['duration_s']:.0f} s"
     return answer["error"] or answer["stderr"].strip() or "the journal and dmesg are empty"
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from gpuhost.probe.context import Context
 from gpuhost.probe.run import which
 from gpuhost.probe.schema import NvidiaSmi
+
+QUESTIONS = (("-L",), (), ("-q", "-x"))
 
 
 def collect(context: Context) -> NvidiaSmi:
@@ -12,9 +16,7 @@ def collect(context: Context) -> NvidiaSmi:
     path = which("nvidia-smi")
     if path is None:
         return {"path": None, "list_gpus": None, "table": None, "query_xml": None}
-    return {
-        "path": path,
-        "list_gpus": context.run([path, "-L"]),
-        "table": context.run([path]),
-        "query_xml": context.run([path, "-q", "-x"]),
-    }
+    # At the same time: where a GPU hangs each takes its whole limit, together the section's.
+    with ThreadPoolExecutor(len(QUESTIONS)) as pool:
+        list_gpus, table, query_xml = pool.map(context.run, ([path, *q] for q in QUESTIONS))
+    return {"path": path, "list_gpus": list_gpus, "table": table, "query_xml": query_xml}

@@ -463,7 +463,7 @@ class Trial(TypedDict):
 class Containers(TypedDict):
     images: List[Image]
     trials: List[Trial]
-    left_behind: List[str]  # our containers that could not be removed
+    left_behind: Optional[List[str]]  # our containers that could not be removed
     swept: List[str]  # our containers of an earlier run that were found and removed
 
 

@@ -23,10 +23,12 @@ from gpuhost.probe.owner import LABEL
 from gpuhost.probe.schema import Trial
 from gpuhost.probe.trials import CDI, RUNTIME, PlannedTrial, docker_run
 
-OUTPUT_LIMIT_BYTES = 1 << 20
+# What a container may print on one stream, and what is kept of one that prints more.
+OUTPUT_LIMIT_BYTES, EXCERPT_BYTES = 1 << 18, 1 << 11
 # How much longer than its trial a container may live, should nobody be left to remove it.
 SELF_DESTRUCTION_S = 30
-TIMEOUTS_ALLOWED = 4
+# Fewer than LEAST_PARALLEL: a host on which everything hangs is given up after one time limit.
+TIMEOUTS_ALLOWED = 3
 
 Job = Tuple[PlannedTrial, ...]
 """One trial, or the two of a pair."""
@@ -77,20 +79,24 @@ def jobs(planned: Sequence[PlannedTrial]) -> List[Job]:
 
 
 def run_job(engine: Engine, job: Job, session: Session, brake: Brake) -> List[Trial]:
-    """Run one job; whatever happens, there is a record for each of its trials."""
+    """Run one job; whatever happens, there is a record for each of its trials.
+
+    Where one is never heard of, those that were to be open beside it are not tried.
+    """
     why_not = brake.why_not()
     if why_not:
         return [not_tried(trial, why_not) for trial in job]
-    runs = [TrialRun(engine, trial, session) for trial in job]
+    runs: List[TrialRun] = []
     try:
-        for run in runs:
-            run.open()
+        for trial in job:
+            runs.append(TrialRun(engine, trial, session))
+            if not runs[-1].open():
+                brake.count_timeout()
+                break
     finally:
         records = [run.close() for run in runs]
-    for record in records:
-        if record["outcome"] == "timeout":
-            brake.count_timeout()
-    return records
+    beside = f"not tried: {job[0].id}, beside which it was to run, did not end in time"
+    return records + [not_tried(trial, beside) for trial in job[len(runs) :]]
 
 
 def not_tried(trial: PlannedTrial, why: str) -> Trial:
@@ -138,8 +144,11 @@ class TrialRun:
         self._stdout = bytearray()
         self._stderr = bytearray()
 
-    def open(self) -> None:
-        """Start the container and read its report; errors end up in the record."""
+    def open(self) -> bool:
+        """Start the container and read its report; errors end up in the record.
+
+        False where it did not report in time.
+        """
         try:
             self._start()
             self._read_report(time.monotonic() + self._session.trial_timeout_s)
@@ -149,6 +158,7 @@ class TrialRun:
             self._fail("refused", error)
         except EngineError as error:
             self._fail("error", error)
+        return self._seen.outcome != "timeout"
 
     def close(self) -> Trial:
         """Let the container end, and give the record of the trial."""
@@ -183,7 +193,10 @@ class TrialRun:
             return False
         number, data = piece
         kept = self._stderr if number == STDERR else self._stdout
-        kept += data[: OUTPUT_LIMIT_BYTES - len(kept)]
+        kept += data
+        if len(kept) > OUTPUT_LIMIT_BYTES:
+            del kept[EXCERPT_BYTES:]
+            raise EngineError(f"the container printed more than {OUTPUT_LIMIT_BYTES >> 10} KiB")
         return True
 
     def _fail(self, outcome: str, error: EngineError) -> None:

@@ -19,6 +19,13 @@ _SPEC = "/var/run/cdi/nvidia.yaml"
 _DAEMON = "/etc/docker/daemon.json"
 _HOOK = "/usr/bin/nvidia-container-runtime-hook"
 _RUNTIME = "/usr/bin/nvidia-container-runtime"
+_RUNC = "/usr/bin/runc"
+_HANGING_RUNC = (
+    "#!/bin/sh\n"
+    'case " $* " in *" kill "*|*" delete "*) exec sleep 86399;; esac\n'
+    f'exec {_RUNC}.fault "$@"\n'
+)
+_OURS = "docker ps -aq --filter label=gpuhost.trial"
 _NO_DOCKER = ("docker.*", "cdi.enabled", *TRIALS)
 _PARTITION = ("partition.*", "container.cuda", "container.ngc")
 
@@ -176,6 +183,30 @@ FAULTS = (
         cause="dockerd does not run",
         remedy="systemctl enable --now docker",
         consequences=_NO_DOCKER,
+    ),
+    Fault(
+        name="docker-frozen",
+        area="docker",
+        about="dockerd is there and answers nothing",
+        make="systemctl kill --signal=STOP docker.service",
+        mend="systemctl kill --signal=CONT docker.service",
+        check="docker.running",
+        cause="hangs",
+        remedy="systemctl status docker.service",
+        consequences=_NO_DOCKER,
+    ),
+    Fault(
+        name="container-unkillable",
+        area="docker",
+        about="no container can be removed any more: runc hangs where one is killed or deleted",
+        make=f"mv {_RUNC} {_RUNC}.fault; printf %s '{_HANGING_RUNC}' >{_RUNC}; chmod 755 {_RUNC}",
+        mend=f"{moved_away(_RUNC)[1]}; pkill -f '[s]leep 86399'; "
+        f'for i in $(seq 30); do [ -n "$({_OURS})" ] || break; docker rm -f $({_OURS}) '
+        ">/dev/null 2>&1; sleep 1; done",
+        check="container.cleanup",
+        cause="cannot be killed",
+        remedy="docker rm -f",
+        consequences=TRIALS,
     ),
     Fault(
         name="runtime-unregistered",

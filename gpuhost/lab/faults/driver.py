@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from gpuhost.lab.faults.registry import TRIALS, Fault, kernel
 
 _NO_NVML = (
@@ -15,6 +17,19 @@ _NO_NVML = (
     *TRIALS,
 )
 _NEW_KERNEL = "6.99.0-1-amd64"
+
+_SMI = "/etc/gpuhost-lab/smi"
+_SMI_BACK = f"[ ! -e {_SMI} ] || {{ f=$(cat {_SMI}); mv $f.fault $f; rm {_SMI}; }}"
+
+
+def _in_place_of_smi(script: str) -> str:
+    """A script that puts another one in the place of nvidia-smi, for containers as well."""
+    text = shlex.quote(f"#!/bin/sh\n{script}\n")
+    return (
+        f"f=$(readlink -f /usr/bin/nvidia-smi); echo $f >{_SMI}; mv $f $f.fault; "
+        f"printf %s {text} >$f; chmod 755 $f"
+    )
+
 
 FAULTS = (
     Fault(
@@ -103,13 +118,47 @@ FAULTS = (
         name="smi-gone",
         area="driver",
         about="nvidia-smi is not installed",
-        make="f=$(readlink -f /usr/bin/nvidia-smi); echo $f >/etc/gpuhost-lab/smi; mv $f $f.fault",
-        mend="[ ! -e /etc/gpuhost-lab/smi ] || { f=$(cat /etc/gpuhost-lab/smi); mv $f.fault $f; "
-        "rm /etc/gpuhost-lab/smi; }",
+        make=f"f=$(readlink -f /usr/bin/nvidia-smi); echo $f >{_SMI}; mv $f $f.fault",
+        mend=_SMI_BACK,
         check="smi.list",
         cause="",
         remedy="gpuhost provision",
         consequences=("smi.*", "cdi.*", *TRIALS),
+    ),
+    Fault(
+        name="smi-hangs",
+        area="driver",
+        about="nvidia-smi never ends, on the host and in containers",
+        make=_in_place_of_smi("exec sleep 86400"),
+        mend=_SMI_BACK,
+        check="smi.list",
+        cause="hangs",
+        remedy="dmesg",
+        consequences=("smi.*", "cdi.*", *TRIALS),
+    ),
+    Fault(
+        name="smi-floods",
+        area="driver",
+        about="nvidia-smi prints 100 MB of what is no answer",
+        make=_in_place_of_smi("yes nvidia-smi: ERROR in a loop | head -c 100000000"),
+        mend=_SMI_BACK,
+        check="smi.list",
+        cause="another form",
+        remedy="Report it",
+        consequences=("smi.*", "cdi.*", *TRIALS),
+        verdict="UNKNOWN",
+    ),
+    Fault(
+        name="smi-garbled",
+        area="driver",
+        about="nvidia-smi prints bytes that are no text",
+        make=_in_place_of_smi("printf '\\377\\376\\000GPU \\200\\n'"),
+        mend=_SMI_BACK,
+        check="smi.list",
+        cause="another form",
+        remedy="Report it",
+        consequences=("smi.*", "cdi.*", *TRIALS),
+        verdict="UNKNOWN",
     ),
     Fault(
         name="kernel-without-module",

@@ -458,6 +458,13 @@ def test_images_that_require_nothing_are_skipped(host: Any) -> None:
 # --------------------------------------------------------------------- cleanup
 
 
+def test_a_daemon_that_does_not_tell_what_is_left_is_unknown(host: Any) -> None:
+    host.section("containers")["left_behind"] = None
+    result = host.check("container.cleanup")
+    assert result.verdict is Verdict.UNKNOWN
+    assert "hangs" in result.cause
+
+
 def test_a_container_that_is_left_behind_fails_with_the_command(host: Any) -> None:
     host.section("containers")["left_behind"] = ["4f2a9c1d7e3b"]
     result = host.check("container.cleanup")

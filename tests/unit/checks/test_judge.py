@@ -296,3 +296,13 @@ def test_without_sections_no_proof_passes_that_needs_them(gone: set[str]) -> Non
     for info in catalog():
         if gone & set(info.needs):
             assert found[info.name] is Verdict.UNKNOWN
+
+
+def test_what_a_program_printed_by_the_megabyte_is_cut_in_the_report() -> None:
+    evidence: Any = copy.deepcopy(HEALTHY)
+    flood = {"rc": 3, "stdout": "y" * 1_000_000, "stderr": ""}
+    evidence["sections"]["nvidia_smi"]["data"]["list_gpus"].update(flood)
+    (result,) = judge(evidence, DESIRED, ["smi.list"])
+    assert result.verdict is Verdict.FAIL
+    assert len(result.seen) < 5000
+    assert result.seen.endswith("… (1000000 characters)")

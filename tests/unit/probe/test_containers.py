@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.probe import IMAGE, FakeContainer, FakeEngine, gpus, printed, spec, trials_asked
 
-from gpuhost.probe import containers, engine_api, limits, owner
+from gpuhost.probe import containers, engine_api, limits, owner, trial_runner
 from gpuhost.probe.child import Child
 from gpuhost.probe.containers import Proof, become, sweep
 from gpuhost.probe.engine_api import ContainerSpec, EngineError, RefusedError
@@ -29,6 +29,11 @@ def proof(engine: FakeEngine, asked: Trials, timeout_s: float = 5.0) -> Proof:
     now = time.monotonic()
     session = Session(RUN, now, now + 60, timeout_s)
     return Proof(lambda _timeout_s: engine, 5.0, session, asked)
+
+
+def container_spec(trial: PlannedTrial) -> ContainerSpec:
+    now = time.monotonic()
+    return trial_runner.container_spec(trial, Session(RUN, now, now + 60, 5.0))
 
 
 def prove(engine: FakeEngine, count: int = 2, **changes: Any) -> tuple[Containers, Any]:
@@ -113,6 +118,38 @@ def test_containers_that_cannot_be_removed_are_named(monkeypatch: pytest.MonkeyP
     found = proof(engine, asked, timeout_s=0.1).run(planned)
     assert found["trials"][0]["outcome"] == "timeout"
     assert found["left_behind"] == [next(iter(engine.containers))[:12]]
+
+
+def test_a_daemon_that_lists_nothing_in_the_end_leaves_it_open_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Frozen(FakeEngine):
+        def labelled(self, label: str) -> list[dict[str, Any]]:
+            if self.containers:
+                raise EngineError("the Docker daemon did not answer in time")
+            return super().labelled(label)
+
+    monkeypatch.setattr(limits, "CLEAN_S", containers.CLEAN_MARGIN_S + 0.1)
+    found, _ = prove(Frozen(refusing), paths=["gpus"])
+    assert found["left_behind"] is None
+
+
+def test_a_removal_that_hangs_does_not_use_up_the_time_of_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(FakeEngine):
+        def remove(self, _: str) -> None:
+            time.sleep(0.2)
+            raise EngineError("did not answer in time")
+
+    monkeypatch.setattr(limits, "CLEAN_S", containers.CLEAN_MARGIN_S + 0.1)
+    engine = Slow(lambda _: b"")
+    asked = trials_asked(paths=["gpus"])
+    made = [engine.create(container_spec(trial)) for trial in plan(gpus(8), 8, asked)]
+    began = time.monotonic()
+    left = proof(engine, asked).clean()
+    assert time.monotonic() - began < 1
+    assert left == [identifier[:12] for identifier in made]
 
 
 def test_a_run_that_is_told_to_end_leaves_no_container(tmp_path: Path) -> None:

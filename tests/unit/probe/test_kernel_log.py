@@ -8,6 +8,7 @@ from support.probe import answer, context, tree
 
 from gpuhost.probe import kernel_log
 from gpuhost.probe.kernel_log import KernelLogError
+from gpuhost.probe.run import OUTPUT_LIMIT_BYTES
 from gpuhost.probe.schema import Command, KernelLog
 
 XID = "NVRM: Xid (PCI:0000:17:00): 79, pid=1, GPU has fallen off the bus."
@@ -64,3 +65,15 @@ def test_a_log_that_is_empty_or_forbidden_is_never_one_without_errors(tmp_path: 
         read(tmp_path, {"dmesg": forbidden})
     with pytest.raises(KernelLogError, match="empty"):
         read(tmp_path, {"dmesg": answer([], "")})
+
+
+def test_a_search_that_does_not_end_is_never_a_log_without_errors(tmp_path: Path) -> None:
+    hung = answer([*kernel_log.JOURNAL], rc=None)
+    hung["duration_s"] = 20.0
+    with pytest.raises(KernelLogError, match="journalctl gave no answer within 20 s"):
+        read(tmp_path, {"-n 1": answer([], BOOT + "\n"), "-g": hung})
+
+
+def test_a_buffer_whose_newest_part_is_cut_off_is_never_one_without_errors(tmp_path: Path) -> None:
+    with pytest.raises(KernelLogError, match="longer than can be read"):
+        read(tmp_path, {"dmesg": answer([], "x" * OUTPUT_LIMIT_BYTES)})

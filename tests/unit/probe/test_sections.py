@@ -7,15 +7,18 @@ import grp
 import json
 import os
 import pwd
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.probe import FakePrograms, context, tree
+from support.probe import FakePrograms, answer, context, tree
 
 from gpuhost.probe import docker, driver, nvidia_smi, pci, system, toolkit, units, users
 from gpuhost.probe.root import Root
 from gpuhost.probe.run import SEARCH_PATH
+from gpuhost.probe.schema import Command
 
 OPEN_MODULE = (
     "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build"
@@ -294,6 +297,20 @@ class TestNvidiaSmi:
         assert found["list_gpus"]["rc"] == 18
         assert found["query_xml"] is not None
         assert found["query_xml"]["stdout"] == "<x/>"
+
+    def test_its_three_questions_are_asked_at_once_so_that_a_hang_takes_one_limit(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(nvidia_smi, "which", lambda _: "/usr/bin/nvidia-smi")
+        together = threading.Barrier(len(nvidia_smi.QUESTIONS), timeout=10)
+
+        def run(argv: Sequence[str]) -> Command:
+            together.wait()
+            return answer(argv, " ".join(argv[1:]))
+
+        found = nvidia_smi.collect(context(Root(tmp_path), run))
+        answers = [found["list_gpus"], found["table"], found["query_xml"]]
+        assert [each["stdout"] for each in answers if each] == ["-L", "", "-q -x"]
 
 
 class TestUnits:

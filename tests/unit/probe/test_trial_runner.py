@@ -17,6 +17,8 @@ from gpuhost.probe.engine_api import (
 from gpuhost.probe.owner import LABEL
 from gpuhost.probe.schema import Trial
 from gpuhost.probe.trial_runner import (
+    EXCERPT_BYTES,
+    OUTPUT_LIMIT_BYTES,
     TIMEOUTS_ALLOWED,
     Brake,
     Session,
@@ -50,6 +52,28 @@ def test_a_trial_that_ran_has_what_was_printed_inside() -> None:
     assert record["device_nodes"] == ["/dev/nvidia0", "/dev/nvidiactl"]
     assert record["expected_uuids"] == [gpus(4)[0].uuid]
     assert 0 <= record["opened_s"] <= record["closed_s"]
+
+
+def test_a_container_that_prints_without_end_is_stopped_at_once_with_an_excerpt_kept() -> None:
+    engine = FakeEngine(lambda _: b"y" * (OUTPUT_LIMIT_BYTES + 1))
+    record = run_one(engine, "gpus/index/0", timeout_s=600)
+    assert record["outcome"] == "error"
+    assert record["error"] == "the container printed more than 256 KiB"
+    assert record["output"] == "y" * EXCERPT_BYTES
+    assert engine.containers == {}
+
+
+def test_beside_a_container_that_is_never_heard_of_none_is_opened() -> None:
+    engine = FakeEngine(lambda _: b"")
+    held = session(0.05)
+    pair = (PLANNED["pair-1/gpus/a"], PLANNED["pair-1/gpus/b"])
+    first, second = run_job(engine, pair, held, Brake(held.deadline))
+    assert first["outcome"] == "timeout"
+    assert second["outcome"] == "error"
+    assert second["error"] == (
+        "not tried: pair-1/gpus/a, beside which it was to run, did not end in time"
+    )
+    assert engine.containers == {}
 
 
 def test_a_request_that_is_refused_keeps_the_daemons_words() -> None:
@@ -153,7 +177,7 @@ def test_after_too_many_time_outs_nothing_more_is_tried() -> None:
     engine = FakeEngine(lambda _: printed("x"))
     record = run_job(engine, (PLANNED["gpus/all"],), session(), brake)[0]
     assert record["outcome"] == "error"
-    assert record["error"] == "not tried: 4 trials had timed out before"
+    assert record["error"] == "not tried: 3 trials had timed out before"
     assert engine.most_at_once == 0
 
 
