@@ -24,6 +24,7 @@ from gpuhost.commands.mirror import mirror
 from gpuhost.commands.nightly import nightly
 from gpuhost.commands.plan import plan
 from gpuhost.commands.provision import provision
+from gpuhost.commands.remove import remove
 from gpuhost.commands.rollback import rollback
 from gpuhost.commands.verify import verify
 from gpuhost.errors import ExitCode, GpuhostError
@@ -43,6 +44,7 @@ COMMANDS = (
     provision,
     verify,
     rollback,
+    remove,
     checks,
     hosts,
     nightly,

@@ -185,7 +185,10 @@ def _why_nothing(history: Sequence[Entry], only: Collection[str]) -> str:
     what = " and ".join(only) or "driver, docker and toolkit"
     if not any(_standing(history, label) for label in only or PINS):
         return f"no change of {what} is on record that has not been taken back"
-    return f"{what} are as they were before the last change, or were not there before it"
+    return (
+        f"{what} are as they were before the last change, or were not there before it "
+        "(gpuhost remove takes away what gpuhost installed)"
+    )
 
 
 def _reboot(back: Sequence[Step]) -> str:

@@ -105,6 +105,44 @@ def test_the_same_command_then_ends_conforming_and_says_what_it_found(lab: Lab, 
     assert not lab.exec(bare, ["sh", "-c", f"test ! -e {RUN} || echo there"]).strip()
 
 
+def at_work(program: str, run: str) -> list[int]:
+    """Processes of one run, in the host that it works on, that are this program."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_ours = f"GPUHOST_RUN={run}\0".encode() in (process / "environ").read_bytes()
+            if is_ours and (process / "comm").read_text().strip() == program:
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "also", [(), ("dpkg", "apt-get")], ids=["controller", "controller-and-apt"]
+)
+def test_a_kill_while_packages_are_unpacked_is_mended_by_the_same_command(
+    lab: Lab, also: tuple[str, ...]
+) -> None:
+    host = lab.up("lab-62", "--gpus", "1", "--os", "debian12")
+    with provisioning(lab, host) as (controller, log):
+        wait_for("nvidia_driver: Install the repository's signing key  changed", controller, log)
+        run = record(lab, host)["run"]
+        deadline = time.monotonic() + 240
+        while not at_work("dpkg", run):
+            assert controller.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.005)
+        for program in also:
+            for pid in at_work(program, run):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    assert record(lab, host)["run"]
+    ran = lab.ok("provision", host, "--yes")
+    assert f"{host}: found unfinished: `gpuhost provision {host}`" in ran.stderr
+    assert f"{host}: no changes" in lab.ok("provision", host, "--full", "--yes").stderr
+    lab.ok("lab", "down", host)
+
+
 def test_the_second_of_two_controllers_is_told_who_is_at_work(lab: Lab, provisioned: str) -> None:
     with holding(lab, provisioned):
         ran = lab.run("provision", provisioned, "--full", "--yes")
@@ -138,6 +176,11 @@ def test_a_dead_runs_lock_does_not_stay_on_a_host_that_conforms(lab: Lab, provis
     assert "nothing to change" in ran.stderr
 
 
+def packages(lab: Lab, host: str) -> dict[str, str]:
+    shown = lab.exec(host, ["dpkg-query", "-W", "-f", "${binary:Package} ${Version}\n"])
+    return dict(line.split() for line in shown.splitlines())
+
+
 @contextmanager
 def holding(lab: Lab, host: str, heard_s_ago: float = 0) -> Iterator[None]:
     """A lock of a controller on another machine."""
@@ -153,7 +196,7 @@ def holding(lab: Lab, host: str, heard_s_ago: float = 0) -> Iterator[None]:
         },
         "kind": "provision",
         "since": time.time() - heard_s_ago,
-        "before": {},
+        "before": packages(lab, host),
     }
     lab.exec(host, ["tee", RUN], stdin=json.dumps(held))
     lab.exec(host, ["touch", "-d", f"{int(heard_s_ago)} seconds ago", RUN])

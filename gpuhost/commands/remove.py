@@ -1,0 +1,124 @@
+"""``gpuhost remove``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpuhost.commands.common import begin, common_options, hosts_argument
+from gpuhost.errors import ExitCode, UsageError, worst
+
+if TYPE_CHECKING:
+    from gpuhost.model import HostReport
+    from gpuhost.remove import HostRemoval, Planned, Removed
+
+ANSWER = "remove"
+
+
+@click.command()
+@hosts_argument
+@common_options
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before changing hosts.")
+@click.option("--include-busy", is_flag=True, help="Also hosts whose GPUs are in use.")
+def remove(hosts: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> ExitCode:
+    """Leave HOSTs as they were before gpuhost came.
+
+    Takes back what its runs put on record on each host: packages, files, keys
+    in daemon.json, members of the docker group, holds, enabled units; packages
+    that it replaced come back where a repository still has them. What docker
+    stored and users' data stay. Says what it would do and asks first; reboots
+    where the driver was loaded. After an interruption, run it again.
+
+    \b
+    Examples:
+      gpuhost remove gpu-01
+      gpuhost remove rack4 --yes
+    """
+    from gpuhost import remove as use_case
+
+    settings, targets, ui = begin(hosts, options)
+    planned = use_case.make_plans(targets, settings, ui)
+    for one in planned.removals.values():
+        _show(one)
+    ready = planned.ready(include_busy=options["include_busy"])
+    if ready and not yes:
+        _confirm(ready)
+    removed = use_case.Removed({}, {})
+    if ready:
+        removed = use_case.remove(targets.only(ready), settings, ui)
+    failures = {**planned.failures, **removed.failures}
+    if as_json:
+        click.echo(json.dumps(_document(planned, removed, failures), indent=2))
+    else:
+        _show_result(removed, failures)
+    refused = [o for n, o in planned.removals.items() if not o.nothing and n not in ready]
+    codes = [failure.exit_code for failure in failures.values()]
+    return worst([*codes, *(ExitCode.FAILED for _ in refused)])
+
+
+def _show(one: HostRemoval) -> None:
+    from gpuhost.remove import STAYS
+
+    if one.nothing:
+        click.echo(f"{one.host}: gpuhost has not changed anything here", err=True)
+        return
+    back = [f"{name} {version}" for name, version in one.put_back.items()]
+    users = [f"{', '.join(users)} out of {group}" for group, users in one.members.items()]
+    lines = {
+        "packages to remove": one.purge,
+        "packages to put back": back,
+        "files to delete": one.delete_files,
+        "files to put back": one.restore_files,
+        "keys to take out of": one.merged_files,
+        "users": users,
+        "logins": ["root out of the registries that gpuhost logged it in to"] if one.logins else [],
+        "reboot": ["yes, the NVIDIA driver is loaded"] if one.reboot else ["no"],
+        "stays": [STAYS],
+    }
+    click.echo(f"{click.style(one.host, bold=True)} would be as it was before gpuhost:", err=True)
+    for title, words in lines.items():
+        if words:
+            click.echo(f"  {title:<20} {', '.join(words)}", err=True)
+    if one.problem:
+        click.echo(f"  it is left alone: {one.problem}", err=True)
+    elif one.busy:
+        click.echo(f"  busy, and left alone unless --include-busy: {'; '.join(one.busy)}", err=True)
+
+
+def _confirm(names: tuple[str, ...]) -> None:
+    from gpuhost.rollout import shortened
+
+    what = f"remove what gpuhost did from {shortened(names)}"
+    if not sys.stdin.isatty():
+        raise UsageError(f"This would {what}, and there is no terminal to ask.", "Add --yes.")
+    answer = click.prompt(f'This will {what}. Type "{ANSWER}" to go on', err=True)
+    if answer != ANSWER:
+        raise click.Abort
+
+
+def _show_result(removed: Removed, failures: dict[str, HostReport]) -> None:
+    for name, words in removed.left.items():
+        click.echo(f"{name}: is as it was before gpuhost{', except for:' if words else ''}")
+        for line in words:
+            click.echo(f"  {line}")
+    for failure in failures.values():
+        click.echo(f"{failure.host}: {failure.error}\n  {failure.error_remedy}".rstrip())
+
+
+def _document(
+    planned: Planned, removed: Removed, failures: dict[str, HostReport]
+) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "hosts": [
+            {**asdict(one), "removed": name in removed.left, "left": removed.left.get(name, [])}
+            for name, one in planned.removals.items()
+        ],
+        "failures": [
+            {"host": f.host, "error": f.error, "remedy": f.error_remedy} for f in failures.values()
+        ],
+    }

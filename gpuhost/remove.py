@@ -1,0 +1,143 @@
+"""``gpuhost remove``: hosts as they were before gpuhost. What is to be done is told by the host.
+
+The host's side is the module ``undo`` of the playbooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpuhost import apply, engine, locks
+from gpuhost.checks.facts import Facts
+from gpuhost.collect import collect, failed_report, reading
+from gpuhost.errors import ExitCode
+from gpuhost.model import HostReport
+from gpuhost.plan import gpus_in_use
+from gpuhost.settings import Settings
+from gpuhost.targets import Targets
+from gpuhost.ui import Ui
+
+LOOK, PLAYBOOK = "removal.yml", "remove.yml"
+STAYS = (
+    "what docker stored (/var/lib/docker, /var/lib/containerd), users and their files, and system "
+    "users that packages made"
+)
+
+
+@dataclass(frozen=True)
+class HostRemoval:
+    """What would be taken back on one host.
+
+    ``problem`` says why it is not, ``busy`` who uses its GPUs.
+    """
+
+    host: str
+    purge: tuple[str, ...] = ()
+    put_back: Mapping[str, str] = field(default_factory=dict)
+    delete_files: tuple[str, ...] = ()
+    restore_files: tuple[str, ...] = ()
+    merged_files: tuple[str, ...] = ()
+    members: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reboot: bool = False
+    logins: bool = False
+    nothing: bool = False
+    problem: str = ""
+    busy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would be taken back on the hosts that could be read, and reports of all others."""
+
+    removals: Mapping[str, HostRemoval]
+    failures: Mapping[str, HostReport] = field(default_factory=dict)
+
+    def ready(self, *, include_busy: bool) -> tuple[str, ...]:
+        """The hosts where something is to be taken back and can be."""
+        return tuple(
+            name
+            for name, one in self.removals.items()
+            if not one.nothing and not one.problem and (include_busy or not one.busy)
+        )
+
+
+@dataclass(frozen=True)
+class Removed:
+    """How it ended: what stays otherwise than it was, by host, and reports of those that failed."""
+
+    left: Mapping[str, Sequence[str]]
+    failures: Mapping[str, HostReport]
+
+
+def make_plans(targets: Targets, settings: Settings, ui: Ui) -> Planned:
+    """Ask every host what would be taken back, and who uses its GPUs."""
+    with ui.stage("look", targets.names):
+        collected = collect(targets, reading, ui.listen, forks=settings.forks)
+        asked = targets.without(collected.failures)
+        answers = _look(asked, settings, ui) if asked.hosts else {}
+    failures = dict(collected.failures)
+    removals = {}
+    for name, host in answers.items():
+        if not host.ok:
+            failures[name] = failed_report(host, ExitCode.FAILED)
+            continue
+        facts = Facts(collected.evidence[name], targets.desired[name])
+        removals[name] = removal_of(name, host.results["removal"], gpus_in_use(facts))
+    return Planned(removals, failures)
+
+
+def _look(targets: Targets, settings: Settings, ui: Ui) -> Mapping[str, engine.HostOutcome]:
+    outcome = engine.run(
+        LOOK, targets.inventory, targets.names, {}, ui.listen, forks=settings.forks
+    )
+    return {name: outcome.hosts[name] for name in targets.names}
+
+
+def removal_of(name: str, told: Mapping[str, Any], busy: tuple[str, ...]) -> HostRemoval:
+    """What a host told of itself."""
+    if told["nothing"]:
+        return HostRemoval(name, nothing=True)
+    return HostRemoval(
+        name,
+        purge=tuple(told["purge"]),
+        put_back=told["put_back"],
+        delete_files=tuple(told["delete_files"]),
+        restore_files=tuple(told["restore_files"]),
+        merged_files=tuple(told["merged_files"]),
+        members={group: users for group, users in told["members"].items() if users},
+        reboot=told["reboot"],
+        logins=told["logins"],
+        problem=_problem(told),
+        busy=busy,
+    )
+
+
+def _problem(told: Mapping[str, Any]) -> str:
+    if told["never_ours"]:
+        return (
+            f"its ledger says that gpuhost installed {', '.join(told['never_ours'])}, which every "
+            "host has: the ledger is damaged"
+        )
+    if told["needed_by"]:
+        return (
+            f"{', '.join(told['needed_by'])} would be removed too, needing what gpuhost "
+            "installed: remove them first, or keep gpuhost's packages"
+        )
+    return ""
+
+
+def remove(targets: Targets, settings: Settings, ui: Ui) -> Removed:
+    """Take everything back on these hosts.
+
+    Raises:
+        PlaybookError: Ansible could not run at all.
+    """
+    with ui.stage("remove", targets.names):
+        outcome = locks.run_locked(PLAYBOOK, targets, settings, ui, {})
+    hosts = {name: outcome.hosts[name] for name in targets.names}
+    return Removed(
+        {name: host.results.get("left", ()) for name, host in hosts.items() if host.ok},
+        {name: apply.failure(host) for name, host in hosts.items() if not host.ok},
+    )
