@@ -35,6 +35,10 @@ options:
     type: list
     elements: str
     default: []
+  reboot:
+    description: With C(rest), whether the host may be rebooted.
+    type: bool
+    default: true
 author: gpuhost
 """
 
@@ -312,6 +316,9 @@ def rest(module: AnsibleModule) -> dict[str, Any]:
     left: list[str] = list(module.params["left"])
     for part in (members, groups, marks, links, leftovers):
         part(module, done, left)
+    is_loaded, may_reboot = has_other_driver(), module.params["reboot"]
+    if is_loaded and not may_reboot:
+        left.append("the driver stays loaded until the host is rebooted")
     held = snapshot.held()
     hold = [removal.plain(name) for name in baseline()["held"] if name not in held]
     return {
@@ -319,7 +326,7 @@ def rest(module: AnsibleModule) -> dict[str, Any]:
         "done": done,
         "left": left,
         "hold": hold,
-        "reboot_required": has_other_driver(),
+        "reboot_required": is_loaded and may_reboot,
     }
 
 
@@ -439,6 +446,7 @@ def main() -> None:
                 "required": True,
             },
             "left": {"type": "list", "elements": "str", "default": []},
+            "reboot": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
