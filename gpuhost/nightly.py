@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gpuhost import notify, quarantine, runs
+from gpuhost import notify, quarantine, runs, tracking
 from gpuhost.errors import ExitCode, GpuhostError, worst
 from gpuhost.files import replace_text
 from gpuhost.history import History, open_history
@@ -90,6 +90,7 @@ def run(targets: Targets, settings: Settings, ui: Ui) -> Night:
         report = verify(targets, settings, ui, command=COMMAND)
         night = judge(report, settings)
         night = _troubled(night, _keep_house(night, targets, settings))
+        night = _troubled(night, tracking.send(report, settings))
         told = notify.message(night)
         if told:
             night = _troubled(night, notify.send(settings.notify, told))

@@ -25,8 +25,9 @@ class Settings:
     upwards that has a ``gpuhost.toml`` or an ``inventories`` folder, else the
     current one. ``inventory`` None means: look in ``project/inventories``.
     ``keep_days`` is how long runs are kept, ``notify`` the URLs (as Apprise
-    writes them) that are told of transitions, and ``textfile`` the file that
-    Prometheus' node exporter is to read; None writes none.
+    writes them) that are told of transitions, ``textfile`` the file that
+    Prometheus' node exporter is to read (None writes none), and ``mlflow``
+    the URI of an MLflow tracking server.
     """
 
     project: Path
@@ -36,6 +37,7 @@ class Settings:
     keep_days: int = DEFAULT_KEEP_DAYS
     notify: tuple[str, ...] = ()
     textfile: Path | None = None
+    mlflow: str = ""
 
     @property
     def runs_dir(self) -> Path:
@@ -106,6 +108,7 @@ def load(
         keep_days=_count("keep_days", setting("keep_days"), DEFAULT_KEEP_DAYS),
         notify=_urls(setting("notify")),
         textfile=Path(textfile) if textfile is not None else None,
+        mlflow=str(setting("mlflow") or ""),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gpuhost.ui import Ui
 
 Command = Callable[..., Any]
-SETTINGS = ("inventory", "forks", "keep_days", "notify", "textfile")
+SETTINGS = ("inventory", "forks", "keep_days", "notify", "textfile", "mlflow")
 
 
 def hosts_argument(command: Command) -> Command:
@@ -54,6 +54,17 @@ def common_options(command: Command) -> Command:
     return command
 
 
+def mlflow_option(command: Command) -> Command:
+    """Where verifications are tracked."""
+    return click.option(
+        "--mlflow",
+        metavar="URI",
+        help="Send each host's verification to this MLflow tracking server, as a run of the "
+        "experiment gpuhost (needs gpuhost[mlflow]). Credentials belong into "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+    )(command)
+
+
 class InOrder(click.Group):
     """A group that lists its commands in the order of their definition."""
 
@@ -85,3 +96,12 @@ def finish(report: RunReport, settings: Settings, as_json: bool) -> ExitCode:
     WRITERS["json" if as_json else "table"](report, sys.stdout)
     click.echo(f"Report and evidence: {settings.runs_dir / report.run_id}", err=True)
     return report.exit_code
+
+
+def complain(troubles: Iterable[str]) -> ExitCode:
+    """Print what went wrong beside the work itself; 4 where anything did."""
+    code = ExitCode.OK
+    for trouble in troubles:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {trouble}", err=True)
+        code = ExitCode.SETUP
+    return code

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from gpuhost.commands.common import InOrder, begin, common_options, finish, flags
+from gpuhost.commands.common import (
+    InOrder,
+    begin,
+    common_options,
+    complain,
+    finish,
+    flags,
+    mlflow_option,
+)
 from gpuhost.commands.completion import hosts_and_groups
 from gpuhost.errors import ExitCode, worst
 
@@ -35,6 +43,7 @@ def nightly() -> None:
     type=click.Path(path_type=Path),
     help="Write metrics to this file, for Prometheus' node exporter.",
 )
+@mlflow_option
 def nightly_run(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
     """Verify HOSTs (by default all) and compare with the nights before.
 
@@ -48,9 +57,7 @@ def nightly_run(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCo
     settings, targets, ui = begin(hosts or ("all",), options)
     night = use_case.run(targets, settings, ui)
     code = finish(night.report, settings, as_json)
-    for trouble in night.troubles:
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {trouble}", err=True)
-    return worst([code, night.exit_code])
+    return worst([code, complain(night.troubles)])
 
 
 @nightly.command("install")

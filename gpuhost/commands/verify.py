@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpuhost.commands.common import begin, common_options, finish, flags
+from gpuhost.commands.common import begin, common_options, complain, finish, flags, mlflow_option
 from gpuhost.commands.completion import checks, hosts_and_groups, runs_or_file
-from gpuhost.errors import ExitCode
+from gpuhost.errors import ExitCode, worst
 from gpuhost.model import Suite
+
+if TYPE_CHECKING:
+    from gpuhost.model import RunReport
+    from gpuhost.settings import Settings
 
 LOCALHOST = "localhost"
 
@@ -41,6 +46,7 @@ LOCALHOST = "localhost"
     help="Judge the evidence of an earlier run (its id, or 'latest') or of a file again; asks "
     "no host. May be repeated.",
 )
+@mlflow_option
 def verify(
     hosts: tuple[str, ...],
     suite: str | None,
@@ -69,17 +75,15 @@ def verify(
         raise click.UsageError("--check and --suite exclude each other.")
     select(names)
     if saved:
-        return _again(saved, hosts, names, Suite(suite or Suite.STANDARD), as_json)
+        chosen = Suite(suite or Suite.STANDARD)
+        return _again(saved, hosts, names, chosen, as_json=as_json, mlflow=options["mlflow"])
     if not hosts:
         raise click.UsageError("Name a host, or evidence with --from.")
     if hosts == (LOCALHOST,):
         return _here(options, names, Suite(suite or Suite.STANDARD), as_json)
     settings, targets, ui = begin(hosts, options)
-    return finish(
-        use_case(targets, settings, ui, names=names, suite=Suite(suite or Suite.STANDARD)),
-        settings,
-        as_json,
-    )
+    report = use_case(targets, settings, ui, names=names, suite=Suite(suite or Suite.STANDARD))
+    return _finish(report, settings, as_json)
 
 
 def _again(
@@ -87,16 +91,21 @@ def _again(
     hosts: tuple[str, ...],
     names: tuple[str, ...],
     suite: Suite,
+    *,
     as_json: bool,
+    mlflow: str | None,
 ) -> ExitCode:
     from gpuhost import settings as settings_room
+    from gpuhost import tracking
     from gpuhost.rejudge import judge_again
     from gpuhost.report import WRITERS
 
     settings = settings_room.load({})
     report = judge_again(saved, settings.runs_dir, hosts=hosts, names=names, suite=suite)
     WRITERS["json" if as_json else "table"](report, sys.stdout)
-    return report.exit_code
+    # Sent on request only: judging again is no verification of the host.
+    troubles = tracking.send(report, replace(settings, mlflow=mlflow)) if mlflow else ()
+    return worst([report.exit_code, complain(troubles)])
 
 
 def _here(options: dict[str, Any], names: tuple[str, ...], suite: Suite, as_json: bool) -> ExitCode:
@@ -106,4 +115,11 @@ def _here(options: dict[str, Any], names: tuple[str, ...], suite: Suite, as_json
 
     settings = settings_room.load(flags(options))
     report = verify_here(settings, choose(quiet=options["quiet"]), names=names, suite=suite)
-    return finish(report, settings, as_json)
+    return _finish(report, settings, as_json)
+
+
+def _finish(report: RunReport, settings: Settings, as_json: bool) -> ExitCode:
+    from gpuhost import tracking
+
+    code = finish(report, settings, as_json)
+    return worst([code, complain(tracking.send(report, settings))])
