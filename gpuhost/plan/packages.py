@@ -32,12 +32,12 @@ def key(component: Component, host: Host) -> Iterator[Change]:
 def files(component: Component, host: Host) -> Iterator[Change]:
     """The files that are written, and those that are removed."""
     declared = host.declared(component.role)
-    expired = host.state["replaced_sources"]
+    useless = host.state["replaced_sources"]
     for path, content in declared.files.items():
         if path not in host.files:
             yield Change(component.label, "write", path)
-        elif path in expired:
-            yield Change(component.label, "rewrite", path, note="its key has expired")
+        elif path in useless:
+            yield Change(component.label, "rewrite", path, note="its key is of no use")
         elif not host.has_file(path, content):
             yield Change(component.label, "rewrite", path, note="it is not as it was written")
     for path in declared.absent:

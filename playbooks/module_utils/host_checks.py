@@ -265,10 +265,10 @@ def _packages(state: State) -> Iterator[Reason]:
 
 
 def _package_sources(state: State) -> Iterator[Reason]:
-    for source in state["expired_sources"]:
+    for source in state["unusable_sources"]:
         yield Reason(
-            "expired-key",
-            f"the key {source['key']} of the package source {source['file']} has expired",
+            "expired-key" if source["problem"] == "has expired" else "unusable-key",
+            f"the key {source['key']} of the package source {source['file']} {source['problem']}",
             "apt refuses its repository, and with it every update of the package lists",
             f"install the publisher's current key, or remove {source['file']}",
         )

@@ -23,7 +23,7 @@ def read(free_paths: Sequence[str], users: Sequence[str]) -> dict[str, Any]:
     ``free_paths`` are where room is needed, ``users`` those that should exist.
     """
     state = driver_state.read()
-    sources = package_state.expired_sources()
+    sources = package_state.unusable_sources()
     state.update(
         headers_installable=headers_are_installable(state["kernel"]),
         free_mib={path: driver_state.free_mib(path) for path in free_paths},
@@ -36,7 +36,7 @@ def read(free_paths: Sequence[str], users: Sequence[str]) -> dict[str, Any]:
         distribution_driver=package_state.distribution_driver(),
         runfile_driver=package_state.runfile_driver(),
         docker_snap=package_state.docker_snap(),
-        expired_sources=[source for source in sources if not source["replaced"]],
+        unusable_sources=[source for source in sources if not source["replaced"]],
         replaced_sources=[source["file"] for source in sources if source["replaced"]],
         known_users=[name for name in users if is_user(name)],
     )

@@ -148,24 +148,25 @@ def docker_snap(root: AnyPath = "/") -> str | None:
     return f"/{found[-1].relative_to(root)}" if found else None
 
 
-def expired_sources(root: AnyPath = "/") -> list[dict[str, Any]]:
-    """Sources of apt's that are signed with a key that has expired: ``file`` and ``key``.
+def unusable_sources(root: AnyPath = "/") -> list[dict[str, Any]]:
+    """Sources of apt's whose key apt does not take: ``file``, ``key`` and ``problem``.
 
     ``replaced`` says that the file is one that the roles write anew or remove.
     """
     if shutil.which("gpg") is None:
         return []
-    expired: dict[str, bool] = {}
+    problems: dict[str, str] = {}
     found = []
     for path in source_files(root):
         for key in signed_by(read_text(path) or ""):
-            if key not in expired:
-                expired[key] = all_keys_have_expired(Path(root, key.lstrip("/")))
-            if expired[key]:
+            if key not in problems:
+                problems[key] = key_problem(Path(root, key.lstrip("/")))
+            if problems[key]:
                 found.append(
                     {
                         "file": f"/{path.relative_to(root)}",
                         "key": key,
+                        "problem": problems[key],
                         "replaced": bool(REPLACED_SOURCES.fullmatch(path.name)),
                     }
                 )
@@ -192,11 +193,15 @@ def signed_by(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def all_keys_have_expired(path: Path) -> bool:
-    """Whether a file holds keys, and none that apt would still take."""
-    _, listed = run("gpg", "--batch", "--with-colons", "--show-keys", str(path))
+def key_problem(path: Path) -> str:
+    """Why apt takes no key of a file; empty if there is one that it takes."""
+    if not path.exists():
+        return "is missing"
+    status, listed = run("gpg", "--batch", "--with-colons", "--show-keys", str(path))
     validities = [line.split(":")[1] for line in listed.splitlines() if line.startswith("pub:")]
-    return validities != [] and all(validity in ("e", "r") for validity in validities)
+    if not validities:
+        return "holds no key" if status > 0 else ""
+    return "has expired" if all(validity in ("e", "r") for validity in validities) else ""
 
 
 def read_only(paths: Sequence[str], root: AnyPath = "/") -> list[str]:

@@ -133,7 +133,9 @@ def test_a_file_edited_by_hand_is_noticed_and_put_right_by_its_role_and_those_af
     before = lab.exec(provisioned, ["cat", path])
     lab.exec(provisioned, ["sh", "-c", f"echo '# by hand' >>{path}"])
     (planned,) = lab.ok("plan", provisioned, "--json").document["hosts"]
-    assert planned["runs"][0] == {"role": "docker_ce", "why": f"{path} changed since it ran"}
+    (change,) = planned["changes"]
+    assert change["what"] == f"rewrite {path} (it is not as it was written)"
+    assert planned["runs"][0] == {"role": "docker_ce", "why": "the plan has changes of it"}
     assert "nvidia_driver" not in [run["role"] for run in planned["runs"]]
     lab.ok("provision", provisioned, "--yes")
     assert lab.exec(provisioned, ["cat", path]) == before

@@ -39,7 +39,7 @@ def state(**changes: Any) -> dict[str, Any]:
         "distribution_driver": [],
         "runfile_driver": None,
         "docker_snap": None,
-        "expired_sources": [],
+        "unusable_sources": [],
         "known_users": ["alice"],
         **changes,
     }
@@ -106,7 +106,10 @@ DRIVER = {
         ({"distribution_driver": ["nvidia-smi"]}, "nvidia_driver_replace_foreign: true"),
         ({"runfile_driver": "/usr/bin/nvidia-uninstall"}, "nvidia-uninstall --silent"),
         ({"docker_snap": "/var/lib/snapd/snaps/docker_1.snap"}, "snap remove docker"),
-        ({"expired_sources": [{"file": "/f.list", "key": "/k.asc"}]}, "remove /f.list"),
+        (
+            {"unusable_sources": [{"file": "/f.list", "key": "/k.asc", "problem": "is missing"}]},
+            "remove /f.list",
+        ),
         (
             {"daemon_json_error": "it is not valid JSON: line 1"},
             "cannot be merged into: it is not valid JSON",

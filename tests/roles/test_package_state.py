@@ -1,5 +1,6 @@
 """Reading what stands in the way in a host's package managers."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,30 @@ def test_what_conflicts_is_what_the_role_replaces() -> None:
     assert declared == set(package_state.CONFLICTING)
     text = (roles.ROLES / "nvidia_container_toolkit/vars/main.yml").read_text()
     assert yaml.safe_load(text)["__nvidia_container_toolkit_legacy"] == list(package_state.LEGACY)
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
+@pytest.mark.parametrize(
+    ("name", "replaced"),
+    [("docker.sources", True), ("nvidia-cuda.sources", True), ("x.list", False)],
+)
+@pytest.mark.parametrize(
+    ("key", "problem"), [(None, "is missing"), (b"", "holds no key"), (b"what?", "holds no key")]
+)
+def test_a_source_whose_key_is_of_no_use_is_found(
+    tmp_path: Path, name: str, replaced: bool, key: bytes | None, problem: str
+) -> None:
+    folder = tmp_path / "etc/apt/sources.list.d"
+    folder.mkdir(parents=True)
+    text = "Types: deb\nSigned-By: /k.asc\n" if "sources" in name else "deb [signed-by=/k.asc] x ./"
+    (folder / name).write_text(text)
+    if key is not None:
+        (tmp_path / "k.asc").write_bytes(key)
+    assert package_state.unusable_sources(tmp_path) == [
+        {
+            "file": f"/etc/apt/sources.list.d/{name}",
+            "key": "/k.asc",
+            "problem": problem,
+            "replaced": replaced,
+        }
+    ]

@@ -56,7 +56,7 @@ STATE: dict[str, Any] = {
     "distribution_driver": [],
     "runfile_driver": None,
     "docker_snap": None,
-    "expired_sources": [],
+    "unusable_sources": [],
     "replaced_sources": [],
     "known_users": ["alice"],
 }

@@ -170,6 +170,10 @@ PERTURBATIONS: dict[str, tuple[Spoil, list[str]]] = {
         key(TOOLKIT_KEY, fingerprints=["BAD"]),
         [f"toolkit: replace {TOOLKIT_KEY} BAD → C95B321B61E88C1809C4F759DDCAE044F796ECB0"],
     ),
+    "a source is of no use": (
+        state(replaced_sources=[DOCKER_SOURCE]),
+        [f"docker: rewrite {DOCKER_SOURCE} (its key is of no use)"],
+    ),
     "a user left the group": (
         leave_group,
         ["users: add alice to the docker group (which is equivalent to root)"],
