@@ -98,7 +98,8 @@ def holds(component: Component, host: Host) -> Iterator[Change]:
             if host.packages[name]["held"]:
                 yield Change(component.label, "release", name, note="to be changed")
     for name in dict.fromkeys([*installed, *_matching(declared, [*coming])]):
-        if changing or name not in host.packages or not host.packages[name]["held"]:
+        # A package that is changed does not stay held.
+        if changing or name in coming or not host.packages[name]["held"]:
             yield Change(component.label, "hold", name)
 
 

@@ -167,6 +167,7 @@ def test_what_a_plan_says_is_what_provisioning_does(lab: Lab, bare: str) -> None
     planned = plan(lab)
     said = {change["what"] for change in planned["changes"]}
     assert said >= {f"change {name} {OLD} → {NEW}" for name in ("docker-ce", "docker-ce-cli")}
+    assert said >= {f"hold {name}" for name in ("docker-ce", "docker-ce-cli")}
     assert [blocker["name"] for blocker in planned["blockers"]] == ["missing-users"]
     ran = lab.run("provision", HOST, "--yes")
     assert ran.code == 1

@@ -203,10 +203,8 @@ class Applying:
         if change.component == "driver" and version[0].isdigit() and wanted:
             self.state["on_disk_version"] = version.partition("-")[0]
 
-    def do_change(self, change: Change) -> None:
-        held = [p["name"] for p in data(self.evidence, "provisioning")["packages"] if p["held"]]
-        self.do_install(change)
-        self._hold(change.subject, change.subject in held)
+    # dpkg lets go of a held package that it is told to change.
+    do_change = do_install
 
     def _hold(self, name: str, held: bool) -> None:
         for package in data(self.evidence, "provisioning")["packages"]:

@@ -142,7 +142,7 @@ PERTURBATIONS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a package of another version": (
         package("docker-ce", version="5:28.1.1-1"),
-        [f"docker: change docker-ce 5:28.1.1-1 → {ENGINE_PACKAGE}"],
+        [f"docker: change docker-ce 5:28.1.1-1 → {ENGINE_PACKAGE}", "docker: hold docker-ce"],
     ),
     "an unpinned package is newer": (package("docker-buildx-plugin", version="99"), []),
     "a hold is missing": (
