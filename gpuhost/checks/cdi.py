@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -17,10 +18,11 @@ from gpuhost.parse.cdi import GPU_KIND, CdiDevice, CdiNode, CdiSpec, parse_spec
 from gpuhost.parse.errors import ParseError
 from gpuhost.parse.nvidia_smi import is_gpu_uuid
 from gpuhost.parse.versions import numbers
-from gpuhost.probe.schema import Driver, FileText, NvmlGpu, Toolkit
+from gpuhost.probe.schema import Driver, FileText, MigDevice, NvmlGpu, Toolkit
 
 # The daemon reads these in this order; of two devices by one name the later wins.
 FOLDERS = ("/etc/cdi", "/var/run/cdi")
+_INDEX = re.compile(r"\d+(:\d+)?")
 FIRST_ENGINE_WITH_CDI, FIRST_ENGINE_WITH_CDI_ON = (25, 0), (28, 2)
 
 
@@ -148,7 +150,9 @@ def matches(facts: Facts) -> Finding:
         *_stale_nodes(specs, facts.driver),
     ]
     if not problems:
-        return passed(f"{counted(len(gpus), 'GPU')} by index and UUID, each with its own node")
+        parts = sum(len(gpu.get("mig_devices") or ()) for gpu in gpus)
+        more = f" and {counted(parts, 'MIG device')}" if parts else ""
+        return passed(f"{counted(len(gpus), 'GPU')}{more} by index and UUID, each with its nodes")
     return failed(
         "the CDI specification is stale" if specs else "the CDI specification is missing",
         seen="\n".join(problems),
@@ -160,29 +164,45 @@ def matches(facts: Facts) -> Finding:
 
 
 def _naming_problems(devices: dict[str, CdiDevice], gpus: Sequence[NvmlGpu]) -> Iterator[str]:
-    # A GPU in MIG mode is not handed out whole, so the specification does not name it.
-    whole = [gpu for gpu in gpus if not gpu["mig_current"]]
-    wanted_indices = {str(gpu["index"]) for gpu in whole}
-    wanted_uuids = {gpu["uuid"] or f"GPU {gpu['index']} without a UUID" for gpu in whole}
-    indices = {name for name in devices if name.isdecimal()}
-    uuids = {name for name in devices if is_gpu_uuid(name)}
-    missing = sorted((wanted_indices - indices) | (wanted_uuids - uuids))
-    surplus = sorted((indices - wanted_indices) | (uuids - wanted_uuids))
+    wanted = {name for gpu in gpus for name in _names(gpu)}
+    named = {name for name in devices if _INDEX.fullmatch(name) or _is_uuid(name)}
+    missing, surplus = sorted(wanted - named), sorted(named - wanted)
     if missing:
         yield f"not in it: {listed(missing)}"
     if surplus:
         yield f"in it and not on the host: {listed(surplus)}"
 
 
+def _names(gpu: NvmlGpu) -> Iterator[str]:
+    """What a GPU is named by. A divided one is not handed out whole: its MIG devices are."""
+    if not gpu["mig_current"]:
+        yield str(gpu["index"])
+        yield gpu["uuid"] or f"GPU {gpu['index']} without a UUID"
+    for device in gpu.get("mig_devices") or ():
+        name = f"{gpu['index']}:{device['index']}"
+        yield name
+        yield device["uuid"] or f"MIG device {name} without a UUID"
+
+
+def _is_uuid(name: str) -> bool:
+    return is_gpu_uuid(name) or name.startswith("MIG-")
+
+
+def _is_handed_out(gpu: NvmlGpu) -> bool:
+    return not gpu["mig_current"] or bool(gpu.get("mig_devices"))
+
+
 def _node_problems(devices: dict[str, CdiDevice], gpus: Sequence[NvmlGpu]) -> Iterator[str]:
     for gpu in gpus:
-        for name in (str(gpu["index"]), gpu["uuid"] or ""):
+        for name in _names(gpu):
             if name in devices:
                 yield from _other_nodes(devices[name], (f"/dev/nvidia{gpu['minor']}",))
+        for part in gpu.get("mig_devices") or ():
+            yield from _other_capabilities(devices.get(str(part["uuid"])), part)
     if "all" not in devices:
         yield "not in it: all"
     else:
-        every = sorted(f"/dev/nvidia{gpu['minor']}" for gpu in gpus)
+        every = sorted(f"/dev/nvidia{gpu['minor']}" for gpu in gpus if _is_handed_out(gpu))
         yield from _other_nodes(devices["all"], tuple(every))
 
 
@@ -191,6 +211,14 @@ def _other_nodes(device: CdiDevice, expected: tuple[str, ...]) -> Iterator[str]:
         yield f"{device.name} brings {listed(device.gpu_nodes) or 'no node'}, not " + listed(
             expected
         )
+
+
+def _other_capabilities(device: CdiDevice | None, part: MigDevice) -> Iterator[str]:
+    """Whether the rights are those of this MIG device; with another's, that could be used too."""
+    expected = sorted(part.get("nodes") or ())
+    if device and expected and sorted(device.capability_nodes) != expected:
+        brought = listed(device.capability_nodes) or "no capability"
+        yield f"{device.name} brings {brought}, not {listed(expected)}"
 
 
 def _stale_libraries(specs: Sequence[CdiSpec], driver: Driver) -> Iterator[str]:

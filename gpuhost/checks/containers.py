@@ -65,10 +65,9 @@ def _judge_image(facts: Facts, role: str, trials: list[Trial]) -> Finding:
         return nothing_ran(facts, "a container that sees all GPUs")
     host = HostGpus.of(facts.nvml)
     image = trials[0]["image"]
-    gpus = counted(len(facts.nvml["gpus"]), "GPU")
     untried = () if any(trial["selector"] == "all" for trial in trials) else ("all GPUs",)
     examined = [examine(trial, host) for trial in trials]
-    return conclude(examined, untried, f"{gpus} inside {image}", f"the {role} image")
+    return conclude(examined, untried, f"{host.words} inside {image}", f"the {role} image")
 
 
 def _trials(facts: Facts, role: str) -> list[Trial]:

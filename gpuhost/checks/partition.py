@@ -14,6 +14,7 @@ from gpuhost.checks.trials import Examined, HostGpus, examine, gpus_seen
 from gpuhost.checks.words import counted, listed
 from gpuhost.model import Suite, Verdict
 from gpuhost.probe.schema import Trial
+from gpuhost.probe.trials import DIVIDED
 
 _NEEDS = ("containers", "nvml")
 SELECTORS = ("index", "uuid", "all", "none", "half", "complement")
@@ -73,14 +74,13 @@ def _path(facts: Facts, path: str) -> Finding:
     early = trials_not_asked(facts) or _path_not_asked(facts, path)
     if early:
         return early
-    uuids = [str(gpu["uuid"]) for gpu in facts.nvml["gpus"]]
-    trials = [trial for trial in _root_trials(facts) if trial["path"] == path]
-    if not trials or not uuids:
-        return nothing_ran(facts, f"containers that ask for GPUs by {path}")
     host = HostGpus.of(facts.nvml)
+    trials = [trial for trial in _root_trials(facts) if trial["path"] == path]
+    if not trials or not host.uuids:
+        return nothing_ran(facts, f"containers that ask for GPUs by {path}")
     examined = [examine(trial, host) for trial in trials]
-    good = f"{len(examined)} of {len(examined)} sets exact"
-    return conclude(examined, list(_untried(trials, uuids)), good, path)
+    good = f"{len(examined)} of {len(examined)} sets of {host.words} exact"
+    return conclude(examined, list(_untried(trials, host.uuids)), good, path)
 
 
 def _path_not_asked(facts: Facts, path: str) -> Finding | None:
@@ -98,6 +98,7 @@ def _root_trials(facts: Facts) -> list[Trial]:
         if trial["expected_uuids"] is not None
         and trial["user"] is None
         and trial["image_role"] == "cuda"
+        and trial["selector"] != DIVIDED
     ]
 
 
@@ -138,11 +139,11 @@ def pairs(facts: Facts) -> Finding:
     Take the host out of service for shared use until it passes: jobs can read each other's
     memory and take each other's GPUs.
     """
-    gpus = facts.nvml["gpus"]
+    host = HostGpus.of(facts.nvml)
     early = trials_not_asked(facts)
     if early:
         return early
-    if len(gpus) == 1:
+    if len(host.uuids) == 1:
         return not_applicable("it takes two GPUs to share them out")
     groups: dict[str, list[Trial]] = defaultdict(list)
     for trial in facts.containers["trials"]:
@@ -150,20 +151,19 @@ def pairs(facts: Facts) -> Finding:
             groups[trial["pair"]].append(trial)
     if not groups:
         return nothing_ran(facts, "two containers with different GPUs, open at the same time")
-    host = HostGpus.of(facts.nvml)
     examined = [examine(trial, host) for group in groups.values() for trial in group]
     proven = conclude(examined, (), f"{counted(len(groups), 'pair')} side by side", "pairs")
-    return _shared(groups) or (
+    return _shared(groups, host) or (
         proven if proven.verdict is not Verdict.PASS else _not_together(groups) or proven
     )
 
 
-def _shared(groups: dict[str, list[Trial]]) -> Finding | None:
+def _shared(groups: dict[str, list[Trial]], host: HostGpus) -> Finding | None:
     shared = {
         name: [
             uuid
             for uuid, times in Counter(
-                uuid for trial in group for uuid in set(gpus_seen(trial))
+                uuid for trial in group for uuid in set(gpus_seen(trial, host))
             ).items()
             if times > 1
         ]
@@ -224,8 +224,10 @@ def refusal(facts: Facts) -> Finding:
     if not bad:
         return nothing_ran(facts, "requests for GPUs that do not exist")
     host = HostGpus.of(facts.nvml)
-    examined = [examine(trial, host) for trial in bad]
-    found = conclude(examined, list(_bad_untried(facts, bad)), "", "requests for no such GPU")
+    whole = [t for t in facts.containers["trials"] if t["selector"] == DIVIDED]
+    examined = [examine(trial, host) for trial in (*bad, *whole)]
+    untried = list(_bad_untried(facts, bad)) + list(_whole_untried(bad, whole, host))
+    found = conclude(examined, untried, "", "requests for no such GPU")
     if found.verdict is Verdict.FAIL:
         return _started(found)
     if found.verdict is Verdict.PASS:
@@ -241,6 +243,13 @@ def _bad_untried(facts: Facts, bad: Sequence[Trial]) -> Iterator[str]:
         for selector in BAD_SELECTORS:
             if (path, selector) not in tried:
                 yield f"{path}/{selector}"
+
+
+def _whole_untried(bad: Sequence[Trial], whole: Sequence[Trial], host: HostGpus) -> Iterator[str]:
+    """Every path that is tried at all has to be asked for each divided GPU as a whole."""
+    for path in sorted({trial["path"] for trial in bad}):
+        if sum(trial["path"] == path for trial in whole) < len(host.divided):
+            yield f"{path}: each divided GPU as a whole"
 
 
 def _started(found: Finding) -> Finding:

@@ -18,21 +18,19 @@ def partition(evidence: Evidence) -> Partition | None:
     )
     if not containers or not containers["trials"] or not nvml:
         return None
-    divided = {gpu["uuid"] for gpu in nvml["gpus"] if gpu["mig_devices"]}
     host = HostGpus.of(nvml)
-    sights = tuple(_sight(trial, host, divided) for trial in containers["trials"])
+    sights = tuple(_sight(trial, host) for trial in containers["trials"])
     return Partition(dict(_devices(nvml, sights)), sights)
 
 
-def _sight(trial: Trial, host: HostGpus, divided: Iterable[str | None]) -> Sight:
+def _sight(trial: Trial, host: HostGpus) -> Sight:
     examined = examine(trial, host)
     asked = trial["expected_uuids"]
-    # A container that is given a part of a GPU is told of the whole one, but not given it.
-    saw = tuple(uuid for uuid in uuids_seen(trial, host) if uuid not in divided)
     return Sight(
         trial=trial["id"],
         asked=None if asked is None else tuple(asked),
-        saw=saw,
+        # A container that is given a part of a GPU is told of the whole one, but not given it.
+        saw=uuids_seen(trial, host),
         verdict=examined.verdict,
         words=examined.seen,
         docker_run=trial["docker_run"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gpuhost.checks.facts import Facts
@@ -12,8 +13,9 @@ from gpuhost.checks.gpu import nvml_words
 from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import PROVISION, VERIFY
 from gpuhost.checks.words import counted, listed
+from gpuhost.model import Verdict
 from gpuhost.parse.errors import ParseError
-from gpuhost.parse.nvidia_smi import XmlLog, is_gpu_uuid, parse_list, parse_xml, troubles
+from gpuhost.parse.nvidia_smi import ListedGpu, XmlLog, is_gpu_uuid, parse_list, parse_xml, troubles
 from gpuhost.probe.schema import Command, Nvml
 
 _LOOK = "nvidia-smi; dmesg | grep -iE 'nvrm|xid'"
@@ -93,7 +95,24 @@ def gpu_list(facts: Facts) -> Finding:
         listing = parse_list(printed)
     except ParseError as error:
         return _unreadable(error)
-    return _same_gpus("nvidia-smi -L", [gpu.uuid for gpu in listing], facts.nvml)
+    found = _same_gpus("nvidia-smi -L", [gpu.uuid for gpu in listing], facts.nvml)
+    return _same_parts(listing, facts.nvml) or found if found.verdict is Verdict.PASS else found
+
+
+def _same_parts(listing: Sequence[ListedGpu], nvml: Nvml) -> Finding | None:
+    """What is wrong with the MIG devices; None where both show the same."""
+    shown = {device.uuid for gpu in listing for device in gpu.mig_devices}
+    told = {str(d["uuid"]) for gpu in nvml["gpus"] for d in gpu.get("mig_devices") or ()}
+    if shown == told:
+        return None
+    return failed(
+        "nvidia-smi and NVML do not show the same MIG devices",
+        seen=f"nvidia-smi -L only: {listed(sorted(shown - told)) or 'none'}; "
+        f"NVML only: {listed(sorted(told - shown)) or 'none'}",
+        expected="the same MIG devices",
+        cause="GPUs are being divided right now, or a tool of another version reads them",
+        remedy=_LOOK,
+    )
 
 
 def _same_gpus(source: str, found: list[str | None], nvml: Nvml) -> Finding:

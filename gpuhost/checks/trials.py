@@ -15,16 +15,17 @@ from dataclasses import dataclass
 
 from gpuhost.checks.failure_words import explain
 from gpuhost.checks.remedies import CHANGE_TOOLKIT, REFRESH_CDI, VERIFY
-from gpuhost.checks.words import listed
+from gpuhost.checks.words import counted, listed
 from gpuhost.model import Verdict
 from gpuhost.parse.docker import mechanism
 from gpuhost.parse.errors import ParseError
-from gpuhost.parse.nvidia_smi import NO_DEVICES, is_gpu_uuid, parse_list, parse_query, troubles
+from gpuhost.parse.nvidia_smi import NO_DEVICES, ListedGpu, parse_list, parse_query, troubles
 from gpuhost.parse.pci import bus_id
-from gpuhost.probe.schema import Nvml, Trial
+from gpuhost.probe.schema import Nvml, NvmlGpu, Trial
+from gpuhost.probe.trials import DIVIDED
 
 _ANY_UUID = re.compile(r"(?:GPU|MIG)-[0-9a-f]{8}-[0-9a-f-]{27}", re.IGNORECASE)
-_GPU_NODE = re.compile(r"/dev/nvidia\d+")
+_OWN_NODE = re.compile(r"/dev/nvidia\d+|/dev/nvidia-caps/nvidia-cap\d+")
 _NVML_ERROR = re.compile(r"nvml\w+: NVML error \d+|libnvidia-ml\.so\.1: cannot open.*")
 # How a container without a GPU says so: nvidia-smi is not even there, or has nothing to ask.
 _NOTHING_THERE = re.compile(
@@ -39,19 +40,57 @@ _BROKEN = "nvidia-container-toolkit gave it other GPUs than it asked for"
 
 @dataclass(frozen=True)
 class HostGpus:
-    """The host's own view: each UUID's PCI address and device node."""
+    """The host's own view of what can be handed out: GPUs, and MIG devices where one is divided.
 
+    By UUID: the GPU that it is or is part of, its PCI address and its device
+    nodes. ``divided`` are the UUIDs of the GPUs that are not handed out whole.
+    """
+
+    parents: Mapping[str, str]
     addresses: Mapping[str, str]
-    nodes: Mapping[str, str]
+    nodes: Mapping[str, tuple[str, ...]]
+    divided: frozenset[str]
 
     @classmethod
     def of(cls, nvml: Nvml) -> HostGpus:
         """From the section that NVML on the host filled in."""
-        known = [gpu for gpu in nvml["gpus"] if gpu["uuid"]]
-        return cls(
-            {str(g["uuid"]): bus_id(g["bus_id"]) for g in known if g["bus_id"]},
-            {str(g["uuid"]): f"/dev/nvidia{g['minor']}" for g in known if g["minor"] is not None},
-        )
+        parents: dict[str, str] = {}
+        addresses: dict[str, str] = {}
+        nodes: dict[str, tuple[str, ...]] = {}
+        for gpu in nvml["gpus"]:
+            for uuid, capabilities in _units(gpu):
+                parents[uuid] = str(gpu["uuid"])
+                if gpu["bus_id"]:
+                    addresses[uuid] = bus_id(gpu["bus_id"])
+                if gpu["minor"] is not None and capabilities is not None:
+                    nodes[uuid] = (f"/dev/nvidia{gpu['minor']}", *capabilities)
+        divided = frozenset(str(gpu["uuid"]) for gpu in nvml["gpus"] if gpu["mig_current"])
+        return cls(parents, addresses, nodes, divided)
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """Everything that a container can be given."""
+        return tuple(self.parents)
+
+    @property
+    def words(self) -> str:
+        """How much that is: ``2 GPUs``, ``1 GPU and 3 MIG devices``."""
+        parts = sum(uuid != parent for uuid, parent in self.parents.items())
+        whole = len(self.parents) - parts
+        amounts = [counted(whole, "GPU")] if whole or not parts else []
+        return " and ".join([*amounts, *([counted(parts, "MIG device")] if parts else [])])
+
+
+def _units(gpu: NvmlGpu) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+    """What a GPU is handed out as, with the nodes besides its own; None where they are unknown."""
+    if not gpu["mig_current"]:
+        if gpu["uuid"]:
+            yield gpu["uuid"], ()
+        return
+    for device in gpu.get("mig_devices") or ():
+        if device["uuid"]:
+            # Evidence from before they were read has none.
+            yield device["uuid"], tuple(device.get("nodes") or ()) or None
 
 
 @dataclass(frozen=True)
@@ -72,6 +111,8 @@ class Examined:
 
 def examine(trial: Trial, host: HostGpus) -> Examined:
     """Judge one trial; never by its exit code alone."""
+    if trial["selector"] == DIVIDED:
+        return _examine_divided(trial, host)
     if trial["expected_uuids"] is None:
         return _examine_refusal(trial)
     if trial["outcome"] == "refused" or _is_denied(trial):
@@ -103,6 +144,26 @@ def _examine_refusal(trial: Trial) -> Examined:
         "started",
         f"the container saw {inside or 'no GPU'}",
         "the toolkit takes a request for a GPU that does not exist for another request",
+        trial["docker_run"],
+    )
+
+
+def _examine_divided(trial: Trial, host: HostGpus) -> Examined:
+    """A divided GPU as a whole: refused, or there with nothing in it that could be worked on."""
+    if trial["outcome"] == "refused":
+        return Examined(trial, Verdict.PASS)
+    if trial["outcome"] != "ran":
+        return _not_finished(trial)
+    seen = dict.fromkeys(_ANY_UUID.findall(trial["list_gpus"] + trial["query"]))
+    useful = [uuid for uuid in seen if uuid not in host.divided]
+    if not useful:
+        return Examined(trial, Verdict.PASS)
+    return Examined(
+        trial,
+        Verdict.FAIL,
+        "leak",
+        f"asked for a divided GPU as a whole, sees {listed(useful)}",
+        "the toolkit hands out MIG devices that nobody asked for",
         trial["docker_run"],
     )
 
@@ -156,18 +217,20 @@ def _deviations(trial: Trial, expected: Sequence[str], host: HostGpus) -> Iterat
         yield _unfit(trial, f"expected {listed(unknown)}, which NVML on the host does not show")
         return
     yield from _address_problems(trial, expected, host)
-    nodes = [path for path in trial["device_nodes"] if _GPU_NODE.fullmatch(path)]
+    nodes = [path for path in trial["device_nodes"] if _OWN_NODE.fullmatch(path)]
     if not expected:
         yield from _sees_nothing(trial, nodes)
         return
     pairs = [(uuid, host.addresses[uuid]) for uuid in expected]
-    yield from _compare(trial, "nvidia-smi -L", expected, _listed_uuids(trial))
-    yield from _compare(trial, "nvidia-smi --query-gpu", pairs, _queried_pairs(trial))
+    # The query knows GPUs only: MIG devices of one GPU are one line there.
+    gpus = list(dict.fromkeys((host.parents[uuid], address) for uuid, address in pairs))
+    yield from _compare(trial, "nvidia-smi -L", expected, _listed_uuids(trial, host))
+    yield from _compare(trial, "nvidia-smi --query-gpu", gpus, _queried_pairs(trial))
     if trial["nvml"] is not None:
         yield from _compare(trial, "NVML inside", pairs, _nvml_pairs(trial["nvml"]))
-    known_nodes = [host.nodes[uuid] for uuid in expected if uuid in host.nodes]
-    if len(known_nodes) == len(expected):
-        yield from _compare(trial, "device nodes", known_nodes, nodes)
+    if all(uuid in host.nodes for uuid in expected):
+        known_nodes = dict.fromkeys(node for uuid in expected for node in host.nodes[uuid])
+        yield from _compare(trial, "device nodes", list(known_nodes), nodes)
 
 
 def _address_problems(trial: Trial, expected: Sequence[str], host: HostGpus) -> Iterator[Examined]:
@@ -202,8 +265,15 @@ def _says_nothing_is_there(printed: str) -> bool:
     return bool(_NOTHING_THERE.search(printed)) or any(text in printed for text in NO_DEVICES)
 
 
-def _listed_uuids(trial: Trial) -> list[str]:
-    return [gpu.uuid for gpu in parse_list(trial["list_gpus"])]
+def _listed_uuids(trial: Trial, host: HostGpus) -> list[str]:
+    """What the list shows that could be worked on: of a divided GPU, its MIG devices."""
+    return [uuid for gpu in parse_list(trial["list_gpus"]) for uuid in _usable(gpu, host)]
+
+
+def _usable(gpu: ListedGpu, host: HostGpus) -> list[str]:
+    if gpu.mig_devices or gpu.uuid in host.divided:
+        return [device.uuid for device in gpu.mig_devices]
+    return [gpu.uuid]
 
 
 def _queried_pairs(trial: Trial) -> list[tuple[str, str]]:
@@ -248,14 +318,15 @@ def _names(items: Sequence[object]) -> str:
     return listed(" at ".join(item) if isinstance(item, tuple) else item for item in items)
 
 
-def gpus_seen(trial: Trial) -> tuple[str, ...]:
-    """The UUIDs that ``nvidia-smi -L`` listed inside; none where it listed nothing readable."""
-    return tuple(uuid for uuid in _ANY_UUID.findall(trial["list_gpus"]) if is_gpu_uuid(uuid))
+def gpus_seen(trial: Trial, host: HostGpus) -> tuple[str, ...]:
+    """What could be worked on inside, as ``nvidia-smi -L`` listed it; a divided GPU is not it."""
+    listed_uuids = _ANY_UUID.findall(trial["list_gpus"])
+    return tuple(uuid for uuid in listed_uuids if uuid not in host.divided)
 
 
 def uuids_seen(trial: Trial, host: HostGpus) -> tuple[str, ...]:
-    """Every GPU and part of one that any witness saw inside."""
+    """Every GPU and MIG device that any witness saw inside; a divided GPU is not counted."""
     printed = "\n".join((trial["list_gpus"], trial["query"], trial["nvml"] or ""))
-    by_node = {node: uuid for uuid, node in host.nodes.items()}
-    opened = [by_node[path] for path in trial["device_nodes"] if path in by_node]
-    return tuple(dict.fromkeys([*_ANY_UUID.findall(printed), *opened]))
+    opened = [uuid for uuid, nodes in host.nodes.items() if {*nodes} <= {*trial["device_nodes"]}]
+    seen = dict.fromkeys([*_ANY_UUID.findall(printed), *opened])
+    return tuple(uuid for uuid in seen if uuid not in host.divided)

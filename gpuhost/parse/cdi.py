@@ -15,6 +15,7 @@ from gpuhost.parse.errors import ParseError
 GPU_KIND = "nvidia.com/gpu"
 
 _LIBRARY_VERSION = re.compile(r"/lib(?:cuda|nvidia-ml)\.so\.(\d{3,}\.\d+(?:\.\d+)?)$")
+_CAPABILITIES = "/dev/nvidia-caps/"
 _GPU_NODE = re.compile(r"/dev/nvidia\d+")
 
 
@@ -38,6 +39,11 @@ class CdiDevice:
     def gpu_nodes(self) -> tuple[str, ...]:
         """The GPUs' own nodes, ``/dev/nvidia<minor>``, sorted."""
         return tuple(sorted(n.path for n in self.nodes if _GPU_NODE.fullmatch(n.path)))
+
+    @property
+    def capability_nodes(self) -> tuple[str, ...]:
+        """The nodes of the rights to use MIG devices, sorted."""
+        return tuple(sorted(n.path for n in self.nodes if n.path.startswith(_CAPABILITIES)))
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,26 @@ def call(name, *arguments):
 call("nvmlInit_v2")
 count = ctypes.c_uint()
 call("nvmlDeviceGetCount_v2", ctypes.byref(count))
+def parts(gpu):
+    mode, pending, slots = ctypes.c_uint(), ctypes.c_uint(), ctypes.c_uint()
+    references = ctypes.byref(mode), ctypes.byref(pending)
+    if not hasattr(nvml, "nvmlDeviceGetMigMode") or nvml.nvmlDeviceGetMigMode(gpu, *references):
+        return [gpu]
+    if not mode.value:
+        return [gpu]
+    call("nvmlDeviceGetMaxMigDeviceCount", gpu, ctypes.byref(slots))
+    handles = [ctypes.c_void_p() for slot in range(slots.value)]
+    get = nvml.nvmlDeviceGetMigDeviceHandleByIndex
+    return [h for slot, h in enumerate(handles) if get(gpu, slot, ctypes.byref(h)) == 0]
 found = []
 for index in range(count.value):
-    handle, uuid, pci = ctypes.c_void_p(), ctypes.create_string_buffer(96), Pci()
+    handle, pci = ctypes.c_void_p(), Pci()
     call("nvmlDeviceGetHandleByIndex_v2", index, ctypes.byref(handle))
-    call("nvmlDeviceGetUUID", handle, uuid, 96)
     call("nvmlDeviceGetPciInfo_v3", handle, ctypes.byref(pci))
-    found.append([uuid.value.decode(), pci.bus_id.decode()])
+    for part in parts(handle):
+        uuid = ctypes.create_string_buffer(96)
+        call("nvmlDeviceGetUUID", part, uuid, 96)
+        found.append([uuid.value.decode(), pci.bus_id.decode()])
 print(json.dumps(found))
 """
 
@@ -52,7 +65,9 @@ try() { "$@"; rc=$?; [ "$rc" -ne 137 ] || exit 137; }
 mark environment
 [ -z "${NVIDIA_VISIBLE_DEVICES+set}" ] || printf '%s\\n' "$NVIDIA_VISIBLE_DEVICES"
 mark nodes
-for node in /dev/nvidia*; do [ ! -e "$node" ] || printf '%s\\n' "$node"; done
+for node in /dev/nvidia* /dev/nvidia-caps/nvidia-cap*; do
+  [ ! -e "$node" ] || printf '%s\\n' "$node"
+done
 mark list
 try nvidia-smi -L
 list_rc=$rc

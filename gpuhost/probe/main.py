@@ -116,9 +116,10 @@ class Reading:
 
     def _start_containers(self) -> None:
         nvml = self._sections.get("nvml")
-        gpus, count = trials.usable_gpus(nvml["data"] if nvml else None)
+        found = nvml["data"] if nvml else None
+        gpus, count = trials.usable_gpus(found)
         asked = self._spec["trials"]
-        planned = trials.plan(gpus, count, asked) if asked else []
+        planned = trials.plan(gpus, count, asked, trials.divided_gpus(found)) if asked else []
         self._children[CONTAINERS] = Child(
             lambda: importlib.import_module(CONTAINERS_MODULE).collect(self._spec, planned),
             limits.containers_s(self._spec, len(planned)),

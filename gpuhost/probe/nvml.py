@@ -10,19 +10,32 @@ from gpuhost.probe.schema import Fabric, MigDevice, Nvml, NvmlFailure, NvmlGpu
 ERROR_PREFIX = "NVML_ERROR_"
 
 
-def collect(_context: Context) -> Nvml:
+MIG_MINORS = "/proc/driver/nvidia-caps/mig-minors"
+
+
+def collect(context: Context) -> Nvml:
     """Read the section; a library that refuses is part of it, not an error."""
     # ctypes and 300 KB of bindings: only the process that reads NVML pays for them.
     import pynvml  # noqa: PLC0415
 
-    return Reader(pynvml).read()
+    return Reader(pynvml, capability_minors(context.root.read(MIG_MINORS) or "")).read()
+
+
+def capability_minors(text: str) -> Dict[str, int]:
+    """The minor number of the node of each right (gpu0/gi1/ci0/access), as the driver lists it."""
+    rows = (line.split() for line in text.splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}  # noqa: PLR2004
 
 
 class Reader:
-    """Reads GPUs through ``library``, a module with pynvml's functions."""
+    """Reads GPUs through ``library``, a module with pynvml's functions.
 
-    def __init__(self, library: Any) -> None:
+    ``minors`` are those of the capability nodes, by the name of the right.
+    """
+
+    def __init__(self, library: Any, minors: Optional[Dict[str, int]] = None) -> None:
         self._nvml = library
+        self._minors = minors or {}
 
     def read(self) -> Nvml:
         """Everything of the section."""
@@ -94,16 +107,25 @@ class Reader:
                 if getattr(error, "value", None) == nvml.NVML_ERROR_NOT_FOUND:
                     continue  # an empty slot
                 raise
+            instance = nvml.nvmlDeviceGetGpuInstanceId(device)
+            compute = nvml.nvmlDeviceGetComputeInstanceId(device)
+            place = f"gpu{nvml.nvmlDeviceGetMinorNumber(gpu)}/gi{instance}"
             found.append(
                 {
                     "index": slot,
                     "uuid": _text(nvml.nvmlDeviceGetUUID(device)),
                     "name": _text(nvml.nvmlDeviceGetName(device)),
-                    "gpu_instance": nvml.nvmlDeviceGetGpuInstanceId(device),
-                    "compute_instance": nvml.nvmlDeviceGetComputeInstanceId(device),
+                    "gpu_instance": instance,
+                    "compute_instance": compute,
+                    "nodes": self._nodes(f"{place}/access", f"{place}/ci{compute}/access"),
                 }
             )
         return found
+
+    def _nodes(self, *rights: str) -> List[str]:
+        if not all(right in self._minors for right in rights):
+            return []
+        return [f"/dev/nvidia-caps/nvidia-cap{self._minors[right]}" for right in rights]
 
     def _fabric(self, gpu: Any) -> Optional[Fabric]:
         import ctypes  # noqa: PLC0415 - pynvml has loaded it; see collect()

@@ -169,6 +169,7 @@ class MigDevice(TypedDict):
     name: Optional[str]  # "NVIDIA A100-SXM4-40GB MIG 3g.20gb"
     gpu_instance: Optional[int]
     compute_instance: Optional[int]
+    nodes: List[str]  # the two that stand for the right to use it; empty: not known
 
 
 class Fabric(TypedDict):
@@ -438,7 +439,9 @@ class Trial(TypedDict):
 
     id: str  # "gpus/index/0", "cdi/all", "runtime/bad-uuid", "pair-1/gpus/a"
     path: str  # "gpus", "runtime", "cdi"
-    selector: str  # index, uuid, all, none, half, complement, bad-index, bad-uuid
+    # index, uuid, all, none, half, complement, bad-index, bad-uuid; divided: a GPU that was
+    # divided is asked for as a whole, which must be refused or show nothing to work on
+    selector: str
     request: List[str]  # ids exactly as passed
     expected_uuids: Optional[List[str]]
     expected_bus_ids: Optional[List[str]]
@@ -451,7 +454,9 @@ class Trial(TypedDict):
     exit_code: Optional[int]
     list_gpus: str  # stdout of nvidia-smi -L inside
     query: str  # stdout of nvidia-smi --query-gpu=index,uuid,pci.bus_id,name --format=csv,noheader
-    nvml: Optional[str]  # JSON list of [uuid, bus id] read through NVML by a Python inside, if any
+    # JSON list of [uuid, bus id] read through NVML by a Python inside, if any: of GPUs, and in
+    # the place of those that are divided, of MIG devices
+    nvml: Optional[str]
     output: str  # everything else printed, both streams
     error: Optional[str]
     served_by: Optional[str]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import FrozenSet, Iterator, List, Optional, Sequence, Tuple
 
-from gpuhost.probe.schema import Nvml, Trials
+from gpuhost.probe.schema import Nvml, NvmlGpu, Trials
 
 GPUS = "gpus"
 RUNTIME = "runtime"
@@ -20,17 +20,24 @@ CDI = "cdi"
 CDI_KIND = "nvidia.com/gpu"
 NO_SUCH_UUID = "GPU-00000000-0000-0000-0000-000000000000"
 PAIR_MINIMUM = 2
+DIVIDED = "divided"
 # What can be asked for by itself. "images" starts nothing: it only looks at the images.
 GROUPS = ("cuda", "ngc", "images", "gpus", "runtime", "cdi", "pairs", "refusal", "user")
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU that a container may be given."""
+    """One GPU that a container may be given, or a MIG device: ``part`` is its index on the GPU."""
 
     index: int
     uuid: str
     bus_id: Optional[str]
+    part: Optional[int] = None
+
+    @property
+    def name(self) -> str:
+        """What it is asked for by, other than by its UUID: "0", "0:1"."""
+        return str(self.index) if self.part is None else f"{self.index}:{self.part}"
 
 
 @dataclass(frozen=True)
@@ -76,24 +83,44 @@ class PlannedTrial:
 
 
 def usable_gpus(nvml: Optional[Nvml]) -> Tuple[Tuple[Gpu, ...], int]:
-    """The GPUs that have a UUID, and how many NVML counts in all."""
+    """What containers can be given: GPUs with a UUID, or the MIG devices that they are divided in.
+
+    And how many GPUs NVML counts in all.
+    """
     found = nvml["gpus"] if nvml else []
-    usable = [Gpu(g["index"], g["uuid"], g["bus_id"]) for g in found if g["uuid"]]
+    usable = [unit for gpu in found for unit in _units(gpu) if unit.uuid]
     return tuple(usable), len(found)
 
 
-def plan(gpus: Sequence[Gpu], count: int, asked: Trials) -> List[PlannedTrial]:
+def divided_gpus(nvml: Optional[Nvml]) -> Tuple[Gpu, ...]:
+    """The GPUs that are divided, which nobody is to be given as a whole."""
+    found = nvml["gpus"] if nvml else []
+    return tuple(Gpu(g["index"], g["uuid"] or "", g["bus_id"]) for g in found if g["mig_current"])
+
+
+def _units(gpu: NvmlGpu) -> List[Gpu]:
+    if not gpu["mig_current"]:
+        return [Gpu(gpu["index"], gpu["uuid"] or "", gpu["bus_id"])]
+    devices = gpu["mig_devices"]
+    return [Gpu(gpu["index"], d["uuid"] or "", gpu["bus_id"], d["index"]) for d in devices]
+
+
+def plan(
+    gpus: Sequence[Gpu], count: int, asked: Trials, divided: Sequence[Gpu] = ()
+) -> List[PlannedTrial]:
     """Every trial for a host with these GPUs; ``count`` is the first index that is none.
 
     Without a GPU one request for all a path remains: its words say what is
-    wrong.
+    wrong. ``divided`` are GPUs that must not be handed out whole.
     """
     images = [("cuda", asked["cuda_image"]), ("ngc", asked["ngc_image"])]
     planned: List[PlannedTrial] = []
     for role, image in images:
         if image:
             make = plan_cuda if role == "cuda" else plan_ngc
-            trials = make(tuple(gpus), count, asked["paths"])
+            trials = [*make(tuple(gpus), count, asked["paths"])]
+            if role == "cuda":
+                trials += plan_divided(divided, asked["paths"])
             planned += [replace(t, image_role=role, image=image) for t in trials]
     if asked["user"] is not None:
         suited = (trial for trial in planned if is_for_user(trial, asked["paths"]))
@@ -116,7 +143,7 @@ def groups_of(trial: PlannedTrial) -> FrozenSet[str]:
         return frozenset(("user",))
     if trial.image_role == "ngc":
         return frozenset(("ngc",))
-    if trial.expected is None:
+    if trial.expected is None or trial.selector == DIVIDED:
         return frozenset(("refusal",))
     groups = {trial.path}
     if trial.selector == "all":
@@ -152,12 +179,19 @@ def plan_cuda(gpus: Tuple[Gpu, ...], count: int, paths: Sequence[str]) -> Iterat
         yield from _pair(f"pair-{len(paths) + 1}", ends, gpus[:middle], gpus[middle:])
 
 
+def plan_divided(divided: Sequence[Gpu], paths: Sequence[str]) -> Iterator[PlannedTrial]:
+    """Each divided GPU as a whole: it must be refused, or show nothing to work on."""
+    for path in paths:
+        for gpu in divided:
+            yield _trial(path, DIVIDED, (gpu.name,), (), gpu.name)
+
+
 def plan_ngc(gpus: Tuple[Gpu, ...], _count: int, paths: Sequence[str]) -> Iterator[PlannedTrial]:
     """A framework image: all GPUs, and one of them."""
     path = paths[0] if paths else GPUS
     trials = [_trial(path, "all", ("all",), gpus)]
     if gpus:
-        trials.append(_trial(path, "uuid", (gpus[-1].uuid,), (gpus[-1],), str(gpus[-1].index)))
+        trials.append(_trial(path, "uuid", (gpus[-1].uuid,), (gpus[-1],), gpus[-1].name))
     for trial in trials:
         yield replace(trial, id=f"ngc/{trial.id}")
 
@@ -175,14 +209,14 @@ def as_user(trial: PlannedTrial, user: str) -> PlannedTrial:
 
 def _alone(path: str, gpus: Sequence[Gpu]) -> Iterator[PlannedTrial]:
     for gpu in gpus:
-        yield _trial(path, "index", (str(gpu.index),), (gpu,), str(gpu.index))
-        yield _trial(path, "uuid", (gpu.uuid,), (gpu,), str(gpu.index))
+        yield _trial(path, "index", (gpu.name,), (gpu,), gpu.name)
+        yield _trial(path, "uuid", (gpu.uuid,), (gpu,), gpu.name)
 
 
 def _pair(
     pair: str, paths: Tuple[str, str], half: Sequence[Gpu], rest: Sequence[Gpu]
 ) -> Iterator[PlannedTrial]:
-    by_index = tuple(str(gpu.index) for gpu in half)
+    by_index = tuple(gpu.name for gpu in half)
     by_uuid = tuple(gpu.uuid for gpu in rest)
     first = _trial(paths[0], "half", by_index, tuple(half))
     second = _trial(paths[1], "complement", by_uuid, tuple(rest))

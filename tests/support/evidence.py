@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gpuhost.model import Desired
@@ -20,6 +21,7 @@ from gpuhost.probe.schema import (
     Health,
     Image,
     KernelLog,
+    MigDevice,
     NvidiaSmi,
     Nvml,
     NvmlGpu,
@@ -37,7 +39,7 @@ from gpuhost.probe.schema import (
     Upkeep,
     Users,
 )
-from gpuhost.probe.trials import PlannedTrial, docker_run, plan, usable_gpus
+from gpuhost.probe.trials import DIVIDED, PlannedTrial, divided_gpus, docker_run, plan, usable_gpus
 
 MODEL = "NVIDIA A100-SXM4-40GB"
 DRIVER = "580.178.04"
@@ -77,17 +79,24 @@ def healthy_desired(gpus: int = 4) -> Desired:
     )
 
 
-def healthy_evidence(gpus: int = 4) -> Evidence:
-    """Evidence that passes every check under :func:`healthy_desired`."""
-    nvml = _nvml(gpus)
+def part_uuid_of(index: int, part: int) -> str:
+    return f"MIG-5c1ad7b2-0c3e-5f4e-8862-{index:06x}{part:06x}"
+
+
+def healthy_evidence(gpus: int = 4, divided: Mapping[int, int] | None = None) -> Evidence:
+    """Evidence that passes every check under :func:`healthy_desired`.
+
+    ``divided``: into how many MIG devices of which GPU, by its index.
+    """
+    nvml = _nvml(gpus, divided or {})
     data: dict[str, Any] = {
         "system": _system(),
         "pci": _pci(gpus),
-        "driver": _driver(gpus),
+        "driver": _driver(nvml),
         "nvml": nvml,
         "nvidia_smi": _nvidia_smi(nvml),
         "docker": _docker(),
-        "toolkit": _toolkit(gpus),
+        "toolkit": _toolkit(nvml),
         "users": _users(),
         "provisioning": _provisioning(),
         "preflight": Preflight(state={}, keys=[]),
@@ -200,7 +209,7 @@ def _pci(gpus: int) -> Pci:
     )
 
 
-def _driver(gpus: int) -> Driver:
+def _driver(nvml: Nvml) -> Driver:
     return Driver(
         loaded_version=DRIVER,
         loaded_text=f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {DRIVER}  Release\n",
@@ -212,7 +221,7 @@ def _driver(gpus: int) -> Driver:
         gpu_users=[],
         device_nodes=[
             {"path": path, "major": major, "minor": minor, "mode": "0666"}
-            for path, major, minor in _nodes(gpus)
+            for path, major, minor in _nodes(nvml)
         ],
         packages=_packages(
             f"{DRIVER}-1",
@@ -225,9 +234,15 @@ def _driver(gpus: int) -> Driver:
     )
 
 
-def _nodes(gpus: int) -> list[tuple[str, int, int]]:
-    numbered = [(f"/dev/nvidia{index}", 195, index) for index in range(gpus)]
+def _nodes(nvml: Nvml) -> list[tuple[str, int, int]]:
+    numbered = [(f"/dev/nvidia{gpu['index']}", 195, gpu["index"]) for gpu in nvml["gpus"]]
+    rights = [node for gpu in nvml["gpus"] for part in gpu["mig_devices"] for node in part["nodes"]]
+    numbered += [(node, 509, _capability_minor(node)) for node in rights]
     return [*numbered, ("/dev/nvidiactl", 195, 255), ("/dev/nvidia-uvm", 510, 0)]
+
+
+def _capability_minor(node: str) -> int:
+    return int(node.rpartition("cap")[2])
 
 
 def _packages(version: str, *names: str, held: bool = False) -> list[Package]:
@@ -238,16 +253,16 @@ def _unit(name: str) -> Unit:
     return Unit(name=name, load_state="loaded", active_state="active", enabled_state="enabled")
 
 
-def _nvml(gpus: int) -> Nvml:
+def _nvml(gpus: int, divided: Mapping[int, int]) -> Nvml:
     return Nvml(
         failure=None,
         driver_version=DRIVER,
         cuda_version="13.0",
-        gpus=[_nvml_gpu(index) for index in range(gpus)],
+        gpus=[_nvml_gpu(index, divided.get(index, 0)) for index in range(gpus)],
     )
 
 
-def _nvml_gpu(index: int) -> NvmlGpu:
+def _nvml_gpu(index: int, parts: int) -> NvmlGpu:
     return NvmlGpu(
         index=index,
         uuid=uuid_of(index),
@@ -260,11 +275,23 @@ def _nvml_gpu(index: int) -> NvmlGpu:
         compute_capability="8.0",
         persistence_mode=True,
         temperature_c=31,
-        mig_current=False,
-        mig_pending=False,
-        mig_devices=[],
+        mig_current=bool(parts),
+        mig_pending=bool(parts),
+        mig_devices=[_part(index, part) for part in range(parts)],
         fabric=None,
         failures={},
+    )
+
+
+def _part(index: int, part: int) -> MigDevice:
+    first = 3 + index * 135 + (part + 7) * 9
+    return MigDevice(
+        index=part,
+        uuid=part_uuid_of(index, part),
+        name=f"{MODEL} MIG 1g.5gb",
+        gpu_instance=part + 7,
+        compute_instance=0,
+        nodes=[f"/dev/nvidia-caps/nvidia-cap{first + own}" for own in (0, 1)],
     )
 
 
@@ -327,7 +354,13 @@ def _nvidia_smi(nvml: Nvml) -> NvidiaSmi:
 
 def gpu_list(gpus: Iterable[NvmlGpu]) -> str:
     """What ``nvidia-smi -L`` prints of them; each is numbered anew, as in a container."""
-    lines = [f"GPU {i}: {g['name']} (UUID: {g['uuid']})\n" for i, g in enumerate(gpus)]
+    lines: list[str] = []
+    for number, gpu in enumerate(gpus):
+        lines.append(f"GPU {number}: {gpu['name']} (UUID: {gpu['uuid']})\n")
+        lines += [
+            f"  MIG 1g.5gb      Device {slot:2}: (UUID: {part['uuid']})\n"
+            for slot, part in enumerate(gpu["mig_devices"])
+        ]
     return "".join(lines) or "No devices found.\n"
 
 
@@ -397,20 +430,29 @@ def _docker() -> Docker:
 
 
 def cdi_spec(gpus: int, driver: str = DRIVER) -> str:
+    """The specification of that many GPUs, none of them divided."""
+    return cdi_spec_of(_nvml(gpus, {}), driver)
+
+
+def cdi_spec_of(nvml: Nvml, driver: str = DRIVER) -> str:
     """A specification as nvidia-ctk writes it, short of what no check reads."""
 
-    def device(name: str, indices: Iterable[int]) -> dict[str, object]:
+    def device(name: str, paths: Iterable[str]) -> dict[str, object]:
         nodes = [
-            {"path": f"/dev/nvidia{i}", "major": 195} | ({"minor": i} if i else {}) for i in indices
+            {"path": path, "major": 509 if "cap" in path else 195}
+            | ({"minor": minor} if (minor := int(re.sub(r"\D", "", path))) else {})
+            for path in dict.fromkeys(paths)
         ]
         return {"name": name, "containerEdits": {"deviceNodes": nodes}}
 
-    names = [(str(i), [i]) for i in range(gpus)] + [(uuid_of(i), [i]) for i in range(gpus)]
+    names = [(name, nodes) for gpu in nvml["gpus"] for name, nodes in _handed_out(gpu)]
+    names.sort(key=lambda named: "-" in named[0])  # indices, then UUIDs
+    every = [node for _, nodes in names for node in nodes]
     library = f"/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.{driver}"
     document = {
         "cdiVersion": "0.7.0",
         "kind": "nvidia.com/gpu",
-        "devices": [device(name, indices) for name, indices in [*names, ("all", range(gpus))]],
+        "devices": [device(name, nodes) for name, nodes in [*names, ("all", every)]],
         "containerEdits": {
             "env": ["NVIDIA_VISIBLE_DEVICES=void"],
             "deviceNodes": [
@@ -423,13 +465,22 @@ def cdi_spec(gpus: int, driver: str = DRIVER) -> str:
     return json.dumps(document)
 
 
-def _toolkit(gpus: int) -> Toolkit:
+def _handed_out(gpu: NvmlGpu) -> Iterator[tuple[str, list[str]]]:
+    own = f"/dev/nvidia{gpu['minor']}"
+    if not gpu["mig_current"]:
+        yield from ((name, [own]) for name in (str(gpu["index"]), str(gpu["uuid"])))
+    for part in gpu["mig_devices"]:
+        for name in (f"{gpu['index']}:{part['index']}", str(part["uuid"])):
+            yield name, [own, *part["nodes"]]
+
+
+def _toolkit(nvml: Nvml) -> Toolkit:
     return Toolkit(
         ctk_version=ended(["nvidia-ctk", "--version"], "NVIDIA Container Toolkit CLI 1.20.0\n"),
         cdi_list=ended(["nvidia-ctk", "cdi", "list"]),
         hook_path="/usr/bin/nvidia-container-runtime-hook",
         config_toml=text_file("/etc/nvidia-container-runtime/config.toml", ""),
-        cdi_specs=[text_file("/var/run/cdi/nvidia.yaml", cdi_spec(gpus))],
+        cdi_specs=[text_file("/var/run/cdi/nvidia.yaml", cdi_spec_of(nvml))],
         packages=_packages(
             TOOLKIT,
             "nvidia-container-toolkit",
@@ -467,7 +518,7 @@ def _provisioning() -> Provisioning:
 
 def _containers(nvml: Nvml) -> Containers:
     gpus, count = usable_gpus(nvml)
-    planned = plan(gpus, count, _asked())
+    planned = plan(gpus, count, _asked(), divided_gpus(nvml))
     return Containers(
         images=[
             _image("cuda", CUDA_IMAGE, [REQUIREMENT, "CUDA_VERSION=13.0.3"]),
@@ -494,7 +545,12 @@ def _image(role: str, reference: str, env: list[str]) -> Image:
 
 def _trial(planned: PlannedTrial, nvml: Nvml, number: int) -> Trial:
     expected = planned.expected_uuids
-    seen = [gpu for gpu in nvml["gpus"] if gpu["uuid"] in (expected or ())]
+    seen = list(_seen(nvml, expected or ()))
+    parts = [(gpu, part) for gpu in seen for part in gpu["mig_devices"]]
+    units = [(gpu["uuid"], gpu["bus_id"]) for gpu in seen if not gpu["mig_current"]]
+    units += [(part["uuid"], gpu["bus_id"]) for gpu, part in parts]
+    nodes = [f"/dev/nvidia{gpu['minor']}" for gpu in seen]
+    nodes += [node for _, part in parts for node in part["nodes"]]
     # The two of a pair follow each other in the plan, and are open together.
     opened = float(number // 2 * 2 if planned.pair else number)
     trial = Trial(
@@ -513,17 +569,25 @@ def _trial(planned: PlannedTrial, nvml: Nvml, number: int) -> Trial:
         exit_code=0,
         list_gpus=gpu_list(seen),
         query=gpu_query(seen),
-        nvml=json.dumps([[gpu["uuid"], gpu["bus_id"]] for gpu in seen]),
+        nvml=json.dumps(units),
         output="",
         error=None,
         served_by="void",
-        device_nodes=[*(f"/dev/nvidia{gpu['minor']}" for gpu in seen), "/dev/nvidiactl"],
+        device_nodes=[*nodes, "/dev/nvidiactl"],
         opened_s=opened,
         closed_s=opened + 2.0 + number % 2 / 10,
     )
-    if expected is None:
+    if expected is None or planned.selector == DIVIDED:
         return _refused(trial)
     return trial if expected or planned.path == "runtime" else _plain(trial)
+
+
+def _seen(nvml: Nvml, expected: Collection[str]) -> Iterator[NvmlGpu]:
+    """What a container with these GPUs and MIG devices sees: a divided GPU with its own parts."""
+    for gpu in nvml["gpus"]:
+        parts = [part for part in gpu["mig_devices"] if part["uuid"] in expected]
+        if parts or gpu["uuid"] in expected:
+            yield {**gpu, "mig_devices": parts}
 
 
 def _refused(trial: Trial) -> Trial:

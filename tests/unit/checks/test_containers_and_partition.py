@@ -224,7 +224,7 @@ def test_a_path_that_nobody_asked_for_is_skipped(host: Any) -> None:
 
 
 def test_the_mechanism_that_really_served_is_in_the_summary(host: Any) -> None:
-    assert host.check("partition.gpus").summary == "13 of 13 sets exact; served by CDI"
+    assert host.check("partition.gpus").summary == "13 of 13 sets of 4 GPUs exact; served by CDI"
     for trial in host.section("containers")["trials"]:
         if trial["path"] == "gpus" and trial["expected_uuids"]:
             trial["served_by"] = "all"

@@ -62,6 +62,7 @@ def test_a_divided_gpu_is_its_parts() -> None:
     evidence = healthy_evidence(2)
     nvml = evidence["sections"]["nvml"]["data"]
     assert nvml is not None
+    nvml["gpus"][1]["mig_current"] = True
     nvml["gpus"][1]["mig_devices"] = [
         {
             "index": n,

@@ -78,7 +78,7 @@ def test_a_section_that_hangs_costs_its_limit_and_no_more(monkeypatch: pytest.Mo
 
 
 def test_trials_are_planned_from_what_nvml_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = {"index": 0, "uuid": "GPU-1", "bus_id": "0000:17:00.0"}
+    gpu = {"index": 0, "uuid": "GPU-1", "bus_id": "0000:17:00.0", "mig_current": None}
     monkeypatch.setattr("gpuhost.probe.nvml.collect", lambda _: {"gpus": [gpu]})
     monkeypatch.setattr("gpuhost.probe.docker.collect", lambda _: {})
     monkeypatch.setattr(

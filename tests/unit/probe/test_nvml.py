@@ -8,7 +8,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from gpuhost.probe.nvml import Reader, cuda_version
+from gpuhost.probe.nvml import Reader, capability_minors, cuda_version
 
 
 class FakeNvml:
@@ -76,6 +76,31 @@ def test_a_gpu_is_described_in_full() -> None:
         "fabric": None,
         "failures": {},
     }
+
+
+def test_mig_devices_are_described_with_the_nodes_of_their_rights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def device(_gpu: object, slot: int) -> str:
+        if slot != 1:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return "part"
+
+    for name, answer in {
+        "nvmlDeviceGetMigMode": [1, 1],
+        "nvmlDeviceGetMaxMigDeviceCount": 3,
+        "nvmlDeviceGetGpuInstanceId": 5,
+        "nvmlDeviceGetComputeInstanceId": 0,
+    }.items():
+        monkeypatch.setitem(ANSWERS, name, answer)
+    library = FakeNvml()
+    monkeypatch.setattr(library, "nvmlDeviceGetMigDeviceHandleByIndex", device, raising=False)
+    minors = capability_minors("config 1\ngpu0/gi5/access 48\ngpu0/gi5/ci0/access 49\nnonsense\n")
+    (found,) = Reader(library, minors).read()["gpus"][0]["mig_devices"]
+    assert (found["index"], found["gpu_instance"], found["compute_instance"]) == (1, 5, 0)
+    assert found["nodes"] == ["/dev/nvidia-caps/nvidia-cap48", "/dev/nvidia-caps/nvidia-cap49"]
+    (unknown,) = Reader(library).read()["gpus"][0]["mig_devices"]
+    assert unknown["nodes"] == []
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from gpuhost.probe.trials import (
     RUNTIME,
     Gpu,
     PlannedTrial,
+    divided_gpus,
     docker_run,
     groups_of,
     plan,
@@ -146,11 +147,26 @@ def test_the_first_index_that_does_not_exist_counts_gpus_that_are_lost() -> None
 
 def test_a_gpu_without_a_uuid_is_counted_but_not_asked_for() -> None:
     def gpu(index: int, uuid: str | None) -> dict[str, object]:
-        return {"index": index, "uuid": uuid, "bus_id": None}
+        return {"index": index, "uuid": uuid, "bus_id": None, "mig_current": None}
 
     nvml: Nvml = {"gpus": [gpu(0, "GPU-a"), gpu(1, None)]}  # type: ignore[typeddict-item]
     assert usable_gpus(nvml) == ((Gpu(0, "GPU-a", None),), 2)
     assert usable_gpus(None) == ((), 0)
+
+
+def test_mig_devices_are_asked_for_in_the_place_of_their_gpu() -> None:
+    part = {"index": 1, "uuid": "MIG-a"}
+    gpu = {"index": 3, "uuid": "GPU-a", "bus_id": "0000:17:00.0", "mig_current": True}
+    nvml: Nvml = {"gpus": [{**gpu, "mig_devices": [part]}]}  # type: ignore[typeddict-item]
+    (unit,), count = usable_gpus(nvml)
+    assert (unit.name, unit.uuid, unit.bus_id, count) == ("3:1", "MIG-a", "0000:17:00.0", 1)
+    planned = plan((unit,), count, trials_asked(paths=[CDI]), divided_gpus(nvml))
+    whole = [trial for trial in planned if trial.selector == "divided"]
+    assert [(t.id, t.request, t.expected_uuids) for t in whole] == [
+        ("cdi/divided/3", ["nvidia.com/gpu=3"], [])
+    ]
+    assert groups_of(whole[0]) == {"refusal"}
+    assert "nvidia.com/gpu=3:1" in docker_run(next(t for t in planned if t.selector == "index"))
 
 
 def test_bus_ids_are_expected_only_where_all_are_known() -> None:
