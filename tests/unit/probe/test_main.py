@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from support.probe import evidence_of, spec, trials_asked
 
+from gpuhost import role_modules
 from gpuhost.probe import main
 from gpuhost.probe.main import SpecError, check, collect, read_spec
 from gpuhost.probe.schema import SECTIONS, Spec
@@ -41,6 +42,7 @@ def start(asked: Spec, **options: Any) -> subprocess.Popen[bytes]:
 
 
 def test_every_section_of_this_machine_can_be_read() -> None:
+    role_modules.load("host_state")  # on a host, the archive has the roles' code
     asked = spec(sections=READ_ONLY, command_timeout_s=20.0, section_timeout_s=60.0)
     evidence = collect(asked)
     assert list(evidence["sections"]) == READ_ONLY
