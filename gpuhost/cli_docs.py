@@ -28,7 +28,10 @@ def render() -> str:
     for context in _commands(root):
         parts += [f"## {context.command_path}", f"`{_usage(context)}`"]
         parts += [*_text(context.command), *_options(context.command, context)]
-    parts += ["## Exit codes", *_paragraphs(cli.epilog or "")]
+    parts += [
+        "## Exit codes",
+        *_paragraphs((cli.epilog or "").strip("\n").replace("Exit codes:\n", "")),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -65,7 +68,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
-    found = [p for p in command.get_params(context) if p.name != "help"]
+    found = [p for p in command.get_params(context) if "--help" not in p.opts]
     records = [record for record in (p.get_help_record(context) for p in found) if record]
     # An argument is in the usage already, and has no words of its own.
     lines = [f"- `{names}`: {' '.join(words.split())}" for names, words in records if words]

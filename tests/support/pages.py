@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -14,13 +15,49 @@ from gpuhost.cli import cli
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "docs"
 PAGES = sorted([PROJECT / "README.md", *DOCS.rglob("*.md")])
-CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# What can be typed in the lab, and what takes a machine that is not there.
+TRIED = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^```(?:console|shell-session)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+EXITS = re.compile(r"# exits with (\d+)$")
+CHANGING = re.compile(r"\d+")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(gpuhost [^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 OPERATORS = (";", "|", "||", "&", "&&", ">", ">>", "<", "2>", ")")
 # In text a command may stand for several, or with words left out.
 SHORTENED = re.compile(r"[…|\[]|\.\.\.")
+
+
+@dataclass
+class Step:
+    """A command of a page, with what the page says of it: exit code, and some of the output."""
+
+    command: str
+    code: int = 0
+    output: list[str] = field(default_factory=list)
+
+    def missing(self, printed: str) -> list[str]:
+        """The lines that were not printed, figures apart; ``…`` ends one whose rest is left out."""
+        lines = [CHANGING.sub("0", line.strip()) for line in printed.splitlines()]
+        return [line for line in self.output if not _is_among(CHANGING.sub("0", line), lines)]
+
+
+def _is_among(wanted: str, lines: list[str]) -> bool:
+    begin, _, end = wanted.strip().partition("…")
+    return any(line.startswith(begin) and line.endswith(end) for line in lines)
+
+
+def steps(page: Path) -> list[Step]:
+    """The commands of a page that can be tried in the lab, in its order."""
+    found: list[Step] = []
+    for block in TRIED.findall(page.read_text()):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                code = EXITS.search(line)
+                found.append(Step(line.removeprefix("$ "), int(code[1]) if code else 0))
+            elif line:
+                found[-1].output.append(line)
+    return found
 
 
 def typed(page: Path) -> list[str]:
