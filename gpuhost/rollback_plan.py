@@ -28,8 +28,8 @@ PINS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "toolkit": {"nvidia_container_toolkit_version": ("nvidia-container-toolkit",)},
 }
-# It describes the driver to containers and is registered with docker, so it follows both.
-FOLLOWS = "toolkit"
+# Components that have to fit the versions of those that they build on.
+FOLLOWERS = ("fabric", "toolkit")
 
 Entry = Mapping[str, Any]
 
@@ -74,7 +74,9 @@ class HostRollback:
     def roles(self) -> tuple[str, ...]:
         """The roles that have to run, in order."""
         labels = {step.component for step in self.steps}
-        return tuple(c.role for c in COMPONENTS if c.label in {*labels, FOLLOWS})
+        running = {c.role for c in COMPONENTS if c.label in labels}
+        running |= {c.role for c in COMPONENTS if c.label in FOLLOWERS and running & {*c.after}}
+        return tuple(c.role for c in COMPONENTS if c.role in running)
 
 
 def plan(host: str, evidence: Evidence, desired: Desired, only: Collection[str]) -> HostRollback:

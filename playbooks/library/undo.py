@@ -91,6 +91,7 @@ HELD_BY_ROLES = re.compile(
     r"nvidia-|libnvidia-|libcuda|firmware-nvidia-|kmod-nvidia-|cuda-drivers|xserver-xorg-video-nvidia"
     r"|docker-ce|containerd\.io"
 )
+KERNEL_MODULES = re.compile(r"nvidia-(kernel|open|dkms|driver)|kmod-nvidia|cuda-drivers")
 # What every host has had from the beginning: if the ledger says otherwise, it is wrong.
 NEVER_OURS = ("required", "important")
 
@@ -182,7 +183,7 @@ def look(module: AnsibleModule) -> dict[str, Any]:
         "members": {group: present(group, users) for group, users in noted["members"].items()},
         "needed_by": needed_by(module, purge),
         "never_ours": never_ours(module, purge),
-        "reboot": driver_state.is_loaded("nvidia") and "nvidia" in " ".join(purge),
+        "reboot": driver_state.is_loaded("nvidia") and any(map(KERNEL_MODULES.match, purge)),
         "logins": str(HOME / "registry-logins.json") in noted["files"],
     }
     return {"removal": found}

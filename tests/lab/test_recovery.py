@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import controller
 from support.lab import Lab
 
 RUN = "/var/lib/gpuhost/ledger/run.json"
@@ -30,53 +29,6 @@ BOUNDARIES = [
 ]
 
 
-def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, todo = [], [pid]
-    while todo:
-        one = todo.pop()
-        found.append(one)
-        todo += parents.get(one, [])
-    return found
-
-
-@contextmanager
-def provisioning(lab: Lab, host: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A controller at work on a host, and the file that its progress goes to; killed in the end."""
-    log = lab.project / "provisioning.log"
-    with log.open("w") as stream:
-        controller = subprocess.Popen(
-            [sys.executable, "-m", "gpuhost", "provision", host, "--yes"],
-            cwd=lab.project,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-    try:
-        yield controller, log
-    finally:
-        for pid in family(controller.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        controller.wait()
-
-
-def wait_for(words: str, controller: subprocess.Popen[str], log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while words not in log.read_text():
-        assert controller.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def bare(lab: Lab) -> str:
     """A bare host, on which nouveau has the GPUs."""
@@ -91,8 +43,8 @@ def record(lab: Lab, host: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_the_controller_can_be_killed_at_every_stage(lab: Lab, bare: str, boundary: str) -> None:
-    with provisioning(lab, bare) as (controller, log):
-        wait_for(boundary, controller, log)
+    with controller.at_work(lab, "provision", bare, "--yes") as (process, log):
+        controller.wait_for(boundary, process, log)
     assert record(lab, bare)["run"]
 
 
@@ -105,7 +57,7 @@ def test_the_same_command_then_ends_conforming_and_says_what_it_found(lab: Lab, 
     assert not lab.exec(bare, ["sh", "-c", f"test ! -e {RUN} || echo there"]).strip()
 
 
-def at_work(program: str, run: str) -> list[int]:
+def running(program: str, run: str) -> list[int]:
     """Processes of one run, in the host that it works on, that are this program."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -124,16 +76,18 @@ def test_a_kill_while_packages_are_unpacked_is_mended_by_the_same_command(
     lab: Lab, also: tuple[str, ...]
 ) -> None:
     host = lab.up("lab-62", "--gpus", "1", "--os", "debian12")
-    with provisioning(lab, host) as (controller, log):
-        wait_for("nvidia_driver: Install the repository's signing key  changed", controller, log)
+    with controller.at_work(lab, "provision", host, "--yes") as (process, log):
+        controller.wait_for(
+            "nvidia_driver: Install the repository's signing key  changed", process, log
+        )
         run = record(lab, host)["run"]
         deadline = time.monotonic() + 240
-        while not at_work("dpkg", run):
-            assert controller.poll() is None, log.read_text()
+        while not running("dpkg", run):
+            assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.005)
         for program in also:
-            for pid in at_work(program, run):
+            for pid in running(program, run):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
     assert record(lab, host)["run"]

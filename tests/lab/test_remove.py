@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from support import controller
 from support.lab import Lab
 
 pytestmark = pytest.mark.slow
@@ -94,6 +95,25 @@ def test_a_host_is_as_it_was_before(lab: Lab, histories: tuple[str, ...]) -> Non
             assert sorted(names) == ["batch", "web"]
             read = ["docker", "exec", "web", "cat", "/data/treasure"]
             assert lab.exec(host, read) == "kept since 2019\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Put back files as they were  changed",
+        "Remove the packages that are there because of gpuhost  changed",
+        "Put back groups, marks and units as they were  changed",
+    ],
+)
+def test_a_removal_that_was_killed_is_finished_by_the_same_command(lab: Lab, words: str) -> None:
+    with host_with(lab, "docker.io") as host:
+        before = snapshot(lab, host)
+        lab.ok("provision", host, "--yes", "--include-busy")
+        with controller.at_work(lab, "remove", host, "--yes") as (process, log):
+            controller.wait_for(words, process, log)
+        ran = lab.ok("remove", host, "--yes")
+        assert f"{host}: found unfinished: `gpuhost remove {host}`" in ran.stderr
+        assert settled(lambda: snapshot(lab, host), before) == []
 
 
 def test_a_host_in_use_is_left_alone_and_what_needs_gpuhosts_packages_stops_it(lab: Lab) -> None:

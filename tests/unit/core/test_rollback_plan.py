@@ -89,7 +89,12 @@ def test_the_last_change_is_taken_back_and_says_what_becomes_of_the_driver() -> 
         "nvidia_driver_version": "535.261.03",
         "docker_ce_version": OLD_DOCKER,
     }
-    assert found.roles == ("nvidia_driver", "docker_ce", "nvidia_container_toolkit")
+    assert found.roles == (
+        "nvidia_driver",
+        "nvidia_fabric_manager",
+        "docker_ce",
+        "nvidia_container_toolkit",
+    )
     assert found.reboot
 
 
