@@ -115,6 +115,12 @@ CONNECTION_SIGNS = (
         "Is the host's disk full or the user's home read-only? See df -h on the host, "
         "or set ansible_remote_tmp.",
     ),
+    Sign(
+        r"Data could not be sent to remote host",
+        Cause.CLOSED,
+        "The connection broke while the host was at work: it went down or rebooted, or the network "
+        "failed. Look how long it is up (uptime -s), then run this again.",
+    ),
 )
 
 # Words of a task that failed, but not for what it was to do.

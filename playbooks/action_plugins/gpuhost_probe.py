@@ -116,7 +116,7 @@ def install_command(remote: str, name: str) -> str:
     return (
         f'{FOLDER}; umask 022; mkdir -p "$d" && t="$d/.shipped-$$"'
         f' && cp {shlex.quote(remote)} "$t" && chmod 644 "$t"'
-        f' && mv -f "$t" "$d"/{shlex.quote(name)} || exit 1;'
+        f' && mv -f "$t" "$d"/{shlex.quote(name)} || {{ rm -f "$t"; exit 1; }};'
         f' find "$d" -maxdepth 1 ! -path "$d" ! -name {stem} -mmin +{KEEP_MINUTES}'
         " \\( -name 'gpuhost-probe-*' -o -name '.gpuhost-probe-*' -o -name '.shipped-*' \\)"
         " -exec rm -rf {} + 2>/dev/null || :"
@@ -136,6 +136,8 @@ def outcome(answer: dict[str, Any]) -> dict[str, Any]:
     else:
         printed = (answer["stderr"].strip() + "\n" + answer["stdout"].strip()).strip()
         words = f"The probe gave no Evidence (exit status {answer['rc']}): {printed[-EXCERPT:]}"
+        if "No space left on device" in printed:
+            words += "\nFree some space on the host; look with: df -h /var/lib /tmp"
         if "must have a tty" in printed:
             words += "\nSet ansible_pipelining to false for this host, or drop sudo's requiretty."
     return {"changed": False, "failed": True, "msg": words, "rc": answer["rc"]}

@@ -43,6 +43,10 @@ def test_every_cause_that_has_a_sign_is_recorded() -> None:
         ),
         ("Connection to lab-01 closed by remote host.", Cause.CLOSED),
         ("to use the 'ssh' connection type with passwords, install sshpass", Cause.SSHPASS),
+        (
+            'Data could not be sent to remote host "10.0.0.9". Make sure this host can be reached',
+            Cause.CLOSED,
+        ),
         ("words that nobody has seen before", Cause.UNREACHABLE),
     ],
 )

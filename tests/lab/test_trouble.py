@@ -1,0 +1,58 @@
+"""A host that gets into trouble while it is verified: an end in time, and words for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from support.lab import Lab
+
+OURS = ["docker", "ps", "-aq", "--filter", "label=gpuhost.trial"]
+FILL = (
+    "rm -rf /var/lib/gpuhost/gpuhost-probe*; "
+    "mount -t tmpfs -o size=64k tmpfs /var/lib/gpuhost; "
+    "dd if=/dev/zero of=/var/lib/gpuhost/fill bs=1k count=100 2>/dev/null || true"
+)
+END_S = 120
+
+
+@pytest.mark.slow
+def test_a_host_that_reboots_meanwhile_is_unknown_and_keeps_no_container(
+    lab: Lab, provisioned: str
+) -> None:
+    words = [sys.executable, "-m", "gpuhost", "verify", provisioned, "--json", "--quiet"]
+    run = subprocess.Popen(words, cwd=lab.project, stdout=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + END_S
+    while not lab.exec(provisioned, OURS):
+        assert run.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    lab.exec(provisioned, ["systemctl", "reboot", "--no-block"])
+    stdout, _ = run.communicate(timeout=END_S)
+    (host,) = json.loads(stdout)["hosts"]
+    assert run.returncode == 3
+    assert host["verdict"] == "UNKNOWN"
+    assert host["error"]["message"]
+    assert host["error"]["remedy"]
+    again = lab.verify(provisioned)
+    while again.bad and time.monotonic() < give_up:
+        time.sleep(1)
+        again = lab.verify(provisioned)
+    assert again.bad == {}
+    assert lab.exec(provisioned, OURS) == ""
+
+
+def test_a_disk_without_space_for_the_probe_is_told_with_what_to_do(
+    lab: Lab, provisioned: str
+) -> None:
+    lab.exec(provisioned, ["sh", "-c", FILL])
+    try:
+        verified = lab.verify(provisioned)
+    finally:
+        lab.exec(provisioned, ["umount", "/var/lib/gpuhost"])
+    assert verified.code == 3
+    assert "No space left on device" in verified.host["error"]["message"]
+    assert "df -h" in verified.host["error"]["message"]
