@@ -37,7 +37,7 @@ def lab() -> None:
     default="debian12",
     show_default=True,
     help="Operating system of the host: debian12, debian13, or one that it says it is: "
-    "ubuntu2204, ubuntu2404, ubuntu2604.",
+    "ubuntu2204, ubuntu2404, ubuntu2604, rocky9, rocky10.",
 )
 @click.option(
     "--history",

@@ -7,6 +7,7 @@ server installation has, and nothing of what the roles install.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from gpuhost.lab import debian, keyed
 from gpuhost.lab.commands import run
 from gpuhost.lab.releases import Release
+from gpuhost.lab.rhel import PLUGIN_FILES
 
 OPERATOR = "ops"
 DOCKER_USER = "alice"
@@ -36,6 +38,10 @@ PACKAGES = (
     "systemd-sysv",
     "udev",
 )
+# What takes the place of apt on a host that dnf looks after, and what else it has not.
+_DNF_PACKAGES = ("dnf", "dnf-plugins-core", "rpm")
+_NOT_WITH_DNF = ("initramfs-tools", "python3-apt")
+_OF_DPKG = ("etc/apt", "etc/debian_version", "usr/bin/apt*", "usr/bin/dpkg*", "usr/sbin/dpkg*")
 # Manuals and translations are a third of a small system, and nobody reads them here.
 _DPKG_OPTIONS = (
     "path-exclude=/usr/share/man/*",
@@ -106,7 +112,7 @@ def _build(scratch: Path, release: Release) -> Path:
             "--quiet",
             "--variant=minbase",
             "--format=directory",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(_packages(release))}",
             '--aptopt=Acquire::Languages "none"',
             *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
             release.suite,
@@ -119,6 +125,24 @@ def _build(scratch: Path, release: Release) -> Path:
     )
     _furnish(root, release)
     return scratch
+
+
+def _packages(release: Release) -> list[str]:
+    if release.system.kind == "deb":
+        return list(PACKAGES)
+    return [*(name for name in PACKAGES if name not in _NOT_WITH_DNF), *_DNF_PACKAGES]
+
+
+def _leave_to_dnf(root: Path) -> None:
+    """Have nothing in a host tell that its programs are Debian's and came through dpkg."""
+    for path in [path for pattern in _OF_DPKG for path in root.glob(pattern)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    # The distribution has it as a package that a role installs.
+    for name in PLUGIN_FILES:
+        (root / name).unlink()
 
 
 def _furnish(root: Path, release: Release) -> None:
@@ -136,6 +160,8 @@ def _furnish(root: Path, release: Release) -> None:
     for user in (OPERATOR, DOCKER_USER):
         _in(root, "useradd", "--create-home", "--shell", "/bin/bash", user)
     _in(root, "systemctl", "--quiet", "enable", *_ENABLED_UNITS)
+    if release.system.kind == "rpm":
+        _leave_to_dnf(root)
     _mark_updated(root)
 
 

@@ -24,18 +24,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpuhost.lab import daemon, debian, docker_packages
+from gpuhost.lab import daemon, debian, docker_packages, rhel
 from gpuhost.lab.gpu import packages as gpu_packages
 from gpuhost.lab.keyed import ensure_built, key_of, locked
 from gpuhost.lab.releases import Release
 from gpuhost.lab.toolkit import packages as toolkit_packages
-from gpuhost.mirror import debrepo, layout, server, signing
+from gpuhost.mirror import debrepo, layout, rpmrepo, server, signing
 from gpuhost.mirror.debrepo import Release as Description
 from gpuhost.mirror.layout import VendorKeys
 from gpuhost.mirror.signing import SigningKey
 
 PORT = 8080
 DEBIAN_KEYRING = "etc/apt/keyrings/lab-debian.asc"
+RPM_KEY = "etc/pki/rpm-gpg/RPM-GPG-KEY-lab"
+_REPOSITORY = """\
+[lab]
+name=The distribution's own
+baseurl={url}
+gpgcheck=1
+gpgkey=file:///{key}
+"""
 
 # What roles and operators may install from Debian on a lab host, and what the vendors'
 # packages depend on there.
@@ -85,12 +93,16 @@ class Mirror:
 
     def own_sources(self, release: Release) -> dict[str, str]:
         """The files, by path, that a host has in place of its distribution's own sources."""
+        key = self.keys.debian.public.read_text()
+        if release.system.kind == "rpm":
+            repository = _REPOSITORY.format(url=f"{self.url}/{release.archive}", key=RPM_KEY)
+            return {"etc/yum.repos.d/lab.repo": repository, RPM_KEY: key}
         return {
             "etc/apt/sources.list.d/lab.sources": (
                 f"Types: deb\nURIs: {self.url}/{release.archive}/\nSuites: ./\n"
                 f"Signed-By: /{DEBIAN_KEYRING}\n"
             ),
-            DEBIAN_KEYRING: self.keys.debian.public.read_text(),
+            DEBIAN_KEYRING: key,
         }
 
     def variables(self, release: Release) -> dict[str, str]:
@@ -195,6 +207,67 @@ def _publish_key(key: SigningKey, target: Path) -> None:
 
 
 def _release_parts(cache: Path, release: Release, keys: Keys) -> tuple[Part, ...]:
+    make = _rpm_parts if release.system.kind == "rpm" else _deb_parts
+    return make(cache, release, keys)
+
+
+def _rpm_parts(cache: Path, release: Release, keys: Keys) -> tuple[Part, ...]:
+    system = release.system
+
+    def make_docker(scratch: Path) -> Path:
+        rhel.docker(cache, scratch, release)
+        return _publish_rpms(scratch, keys.docker)
+
+    def make_own(scratch: Path) -> Path:
+        rhel.own(cache, scratch, release, platform.release())
+        return _publish_rpms(scratch, keys.debian)
+
+    def make_driver(scratch: Path) -> Path:
+        modules = rhel.driver(cache, scratch, release)
+        _publish_key(keys.driver, scratch / "lab-cuda.asc")
+        return _publish_rpms(scratch, keys.driver, modules if release.has_modules else "")
+
+    def make_toolkit(scratch: Path) -> Path:
+        rhel.toolkit(cache, scratch)
+        return _publish_rpms(scratch, keys.toolkit)
+
+    made_from = (_LAB / "rhel.py", _LAB / "rpm.py", Path(rpmrepo.__file__), release.suite)
+    kernel = platform.release()
+    return (
+        Part(
+            str(system.docker / system.docker_pool),
+            f"Docker for {release.name}",
+            make_docker,
+            (*made_from, _LAB / "docker_packages.py", keys.docker.fingerprint),
+        ),
+        Part(
+            str(release.archive),
+            f"the distribution's own packages for {release.name}",
+            make_own,
+            (*made_from, _LAB / "gpu", kernel, keys.debian.fingerprint),
+        ),
+        Part(
+            str(system.driver),
+            f"NVIDIA driver for {release.name}",
+            make_driver,
+            (*made_from, _LAB / "gpu", kernel, keys.driver.fingerprint),
+        ),
+        Part(
+            str(system.toolkit),
+            "NVIDIA container toolkit (rpm)",
+            make_toolkit,
+            (*made_from, _LAB / "toolkit", keys.toolkit.fingerprint),
+        ),
+    )
+
+
+def _publish_rpms(root: Path, key: SigningKey, modules: str = "") -> Path:
+    rpmrepo.sign_packages(sorted(root.glob("*.rpm")), key)
+    rpmrepo.publish(root, key, modules)
+    return root
+
+
+def _deb_parts(cache: Path, release: Release, keys: Keys) -> tuple[Part, ...]:
     system = release.system
 
     def make_docker(scratch: Path) -> Path:

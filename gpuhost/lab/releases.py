@@ -18,6 +18,16 @@ from gpuhost.mirror.layout import System
 from gpuhost.suggest import did_you_mean
 
 _OS_RELEASE = "usr/lib/os-release"
+_LAST_WITH_MODULES = 9
+# As Red Hat's family has it.
+_DNF_CONF = """\
+[main]
+gpgcheck=1
+installonly_limit=3
+clean_requirements_on_remove=True
+best=True
+skip_if_unavailable=False
+"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,11 @@ class Release:
     def is_debian(self) -> bool:
         """Whether it is what its programs are."""
         return not self.identity
+
+    @property
+    def has_modules(self) -> bool:
+        """Whether the driver's branches are modules of dnf."""
+        return self.system.kind == "rpm" and int(self.number) <= _LAST_WITH_MODULES
 
     @property
     def archive(self) -> Path:
@@ -65,12 +80,35 @@ def _ubuntu(number: str, codename: str, suite: str) -> Release:
     return Release(name, number, layout.find(name), suite, identity)
 
 
+def _rocky(number: str, name: str) -> Release:
+    words = f"Rocky Linux release {number}.6 ({name})\n"
+    os_release = (
+        f'NAME="Rocky Linux"\nVERSION="{number}.6 ({name})"\nID="rocky"\n'
+        f'ID_LIKE="rhel centos fedora"\nVERSION_ID="{number}.6"\n'
+        f'PLATFORM_ID="platform:el{number}"\nPRETTY_NAME="Rocky Linux {number}.6 ({name})"\n'
+    )
+    identity = {
+        _OS_RELEASE: os_release,
+        "etc/redhat-release": words,
+        "etc/rocky-release": words,
+        "etc/dnf/dnf.conf": _DNF_CONF,
+        "etc/dnf/plugins/local.conf": "[main]\nenabled = 0\n",
+        "etc/dnf/vars/releasever": f"{number}\n",
+        # Debian's rpm keeps its books in the home of whoever calls it.
+        "etc/rpm/macros": "%_dbpath /var/lib/rpm\n",
+    }
+    # Its dnf has the very version of that of Red Hat's release 9.
+    return Release(f"rocky{number}", number, layout.find(f"rhel{number}"), "bookworm", identity)
+
+
 _ALL = (
     _debian("12", "bookworm"),
     _debian("13", "trixie"),
     _ubuntu("22.04", "jammy", "bookworm"),
     _ubuntu("24.04", "noble", "trixie"),
     _ubuntu("26.04", "resolute", "trixie"),
+    _rocky("9", "Blue Onyx"),
+    _rocky("10", "Red Quartz"),
 )
 RELEASES: Mapping[str, Release] = {release.name: release for release in _ALL}
 

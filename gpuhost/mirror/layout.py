@@ -7,6 +7,9 @@
 ``libnvidia-container/gpgkey``                  … and its key
 ==============================================  =========================================
 
+For Red Hat's family, Docker is ``docker/linux/rhel/<major>/x86_64/stable`` and the
+toolkit ``libnvidia-container/stable/rpm/x86_64``.
+
 It is the vendors' own layout, so that a site's inventory differs from any
 other in base URLs and fingerprints alone.
 """
@@ -25,11 +28,20 @@ TOOLKIT = "libnvidia-container"
 
 @dataclass(frozen=True)
 class System:
-    """An operating system with apt: its name in NVIDIA's repository, its vendor and codename."""
+    """An operating system: its name in NVIDIA's repository, its vendor and codename.
+
+    The vendor and the code name are as Docker's repository has them: for Red
+    Hat's family, rhel and the major version.
+    """
 
     name: str
     vendor: str
     codename: str
+
+    @property
+    def kind(self) -> str:
+        """What its packages are: deb or rpm."""
+        return "rpm" if self.vendor == "rhel" else "deb"
 
     @property
     def docker(self) -> Path:
@@ -39,6 +51,8 @@ class System:
     @property
     def docker_pool(self) -> Path:
         """Where its packages lie in Docker's repository."""
+        if self.kind == "rpm":
+            return Path(self.codename) / "x86_64" / "stable"
         return Path("dists") / self.codename / "pool" / "stable" / "amd64"
 
     @property
@@ -49,7 +63,8 @@ class System:
     @property
     def toolkit(self) -> Path:
         """Where the toolkit's repository lies."""
-        return Path(TOOLKIT) / "stable" / "deb" / "amd64"
+        machine = "x86_64" if self.kind == "rpm" else "amd64"
+        return Path(TOOLKIT) / "stable" / self.kind / machine
 
 
 SYSTEMS = {
@@ -60,6 +75,9 @@ SYSTEMS = {
         System("ubuntu2204", "ubuntu", "jammy"),
         System("ubuntu2404", "ubuntu", "noble"),
         System("ubuntu2604", "ubuntu", "resolute"),
+        System("rhel8", "rhel", "8"),
+        System("rhel9", "rhel", "9"),
+        System("rhel10", "rhel", "10"),
     )
 }
 

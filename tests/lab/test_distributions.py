@@ -51,5 +51,78 @@ def test_another_branch_on_ubuntu_changes_its_pin_and_the_names_of_packages(
     assert ubuntu.loaded == before
 
 
+@pytest.fixture(scope="module")
+def rocky(lab: Lab) -> Iterator[Target]:
+    """A Rocky Linux host, looked after by the real dnf, that gpuhost provisioned from bare."""
+    name = lab.up("lab-82", "--gpus", "2", "--os", "rocky9")
+    lab.ok("provision", name, "--yes")
+    yield Target(lab, name)
+    lab.ok("lab", "down", name)
+
+
+def rpm_version(target: Target, package: str) -> str:
+    return target.run("rpm", "-q", "--qf", "%{VERSION}", package)
+
+
+def locks(target: Target) -> list[str]:
+    return target.run("dnf", "-q", "versionlock", "list").split()
+
+
+def test_a_rocky_host_passes_the_proof_and_a_second_run_changes_nothing(
+    lab: Lab, rocky: Target
+) -> None:
+    verified = lab.verify(rocky.name)
+    assert verified.bad == {}
+    assert verified.host["facts"]["os"].startswith("Rocky Linux 9")
+    assert rocky.good().changed == 0
+
+
+def test_a_stream_that_is_not_offered_is_refused_with_those_that_are(rocky: Target) -> None:
+    before = locks(rocky)
+    play = rocky.provision("-t", "nvidia_driver", nvidia_driver_branch="590")
+    assert not play.is_good
+    assert play.changed == 0
+    assert "The stream 590-open of the module nvidia-driver could not be enabled" in play.output
+    assert "580-open" in play.output
+    assert locks(rocky) == before
+
+
+def test_a_version_that_is_not_offered_leaves_the_driver_held(rocky: Target) -> None:
+    before = locks(rocky)
+    play = rocky.provision("-t", "nvidia_driver", nvidia_driver_version="550.1")
+    assert not play.is_good
+    assert f"3:{rocky.loaded}-1.el9" in play.output
+    assert locks(rocky) == before
+
+
+def test_another_branch_on_rocky_is_another_stream_and_is_held_alone(rocky: Target) -> None:
+    before = rocky.loaded
+    rocky.good(nvidia_driver_branch=OTHER_BRANCH)
+    assert rocky.loaded.startswith(f"{OTHER_BRANCH}.")
+    assert f"nvidia-driver-cuda-3:{rocky.loaded}-1.el9.*" in locks(rocky)
+    assert not [lock for lock in locks(rocky) if before in lock]
+    rocky.good()
+    assert rocky.loaded == before
+
+
+def test_proprietary_modules_on_rocky_take_the_place_of_open_ones(rocky: Target) -> None:
+    rocky.good("-t", "nvidia_driver", nvidia_driver_modules="proprietary")
+    assert "Open" not in rocky.run("cat", "/proc/driver/nvidia/version")
+    rocky.good("-t", "nvidia_driver")
+    assert "Open" in rocky.run("cat", "/proc/driver/nvidia/version")
+
+
+def test_pins_with_releases_and_of_several_packages_hold_still_on_rocky(rocky: Target) -> None:
+    newer = {name: rpm_version(rocky, name) for name in ("docker-ce", "containerd.io")}
+    listed = rocky.run("dnf", "-q", "repoquery", "--qf", "%{version}-%{release}", "docker-ce")
+    older = next(version for version in listed.split() if newer["docker-ce"] not in version)
+    pins = {"docker_ce_version": older, "docker_ce_containerd_version": newer["containerd.io"]}
+    rocky.good("-t", "docker_ce", **pins)
+    assert rpm_version(rocky, "docker-ce") == older.partition("-")[0]
+    assert rocky.good("-t", "docker_ce", **pins).changed == 0
+    rocky.good("-t", "docker_ce", docker_ce_version=newer["docker-ce"])
+    assert rpm_version(rocky, "docker-ce") == newer["docker-ce"]
+
+
 def test_docker_on_ubuntu_is_the_vendors_for_the_code_name(ubuntu: Target) -> None:
     assert "~ubuntu.24.04~noble" in ubuntu.version("docker-ce")
