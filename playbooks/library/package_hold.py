@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from ansible.module_utils import run_lock
@@ -16,7 +16,7 @@ short_description: Hold packages at their installed versions, all in one task
 description:
   - With dpkg, sets the selection of every matching installed package that has it otherwise, where
     M(ansible.builtin.dpkg_selections) would take one task for each.
-  - With rpm, adds to or deletes from the version lock of dnf.
+  - With rpm, adds to or deletes from the version lock of dnf; a package that is held has one entry.
 options:
   names:
     description: Names or shell patterns of packages.
@@ -33,10 +33,6 @@ options:
     type: str
     choices: [held, released]
     default: held
-  unless_version:
-    description: Shell pattern; packages with such a version are left alone.
-    type: str
-    default: ""
 author: gpuhost
 """
 
@@ -59,16 +55,12 @@ packages:
 Names = Sequence[str]
 
 
-def matching(
-    versions: Mapping[str, str], names: Names, excluding: Names, unless_version: str
-) -> list[str]:
-    """Those packages of ``versions`` (name → version) that match a name and no exclusion."""
+def matching(packages: Iterable[str], names: Names, excluding: Names) -> list[str]:
+    """Those of ``packages`` that match a name and no exclusion."""
     return [
         package
-        for package, version in versions.items()
-        if _matches_any(package, names)
-        and not _matches_any(package, excluding)
-        and not fnmatchcase(version, unless_version)
+        for package in packages
+        if _matches_any(package, names) and not _matches_any(package, excluding)
     ]
 
 
@@ -79,17 +71,15 @@ def _matches_any(package: str, patterns: Names) -> bool:
 
 
 class Dpkg:
-    """Holds as dpkg's selections. ``installed`` are the packages there are, with versions."""
+    """Holds as dpkg's selections. ``installed`` are the packages there are."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self._run = module.run_command
-        fields = "${db:Status-Want} ${db:Status-Status} ${Version} ${binary:Package}\n"
+        fields = "${db:Status-Want} ${db:Status-Status} ${binary:Package}\n"
         _, listed, _ = self._run(["dpkg-query", "-W", "-f", fields], check_rc=True)
-        # Only removed packages whose version is unknown have fewer fields.
-        rows = [line.split() for line in listed.splitlines() if len(line.split()) == 4]  # noqa: PLR2004
-        installed = [row for row in rows if row[1] == "installed"]
-        self.installed = {name: version for _, _, version, name in installed}
-        self._held = {name: want == "hold" for want, _, _, name in installed}
+        rows = [line.split() for line in listed.splitlines()]
+        self._held = {name: want == "hold" for want, status, name in rows if status == "installed"}
+        self.installed = list(self._held)
 
     def is_held(self, package: str) -> bool:
         """Whether ``package`` is held."""
@@ -114,20 +104,25 @@ class Dnf:
     def __init__(self, module: AnsibleModule) -> None:
         self._run = module.run_command
         _, listed, _ = self._run(["rpm", "-qa", "--qf", "%{NAME} %{VERSION}\n"], check_rc=True)
-        self.installed = dict(line.split() for line in listed.splitlines())
+        self._versions = dict(line.split() for line in listed.splitlines())
+        self.installed = list(self._versions)
         _, locks, _ = self._run(["dnf", "-q", "versionlock", "list"], check_rc=True)
         self._locks = locks.splitlines()
 
     def is_held(self, package: str) -> bool:
         """Whether an entry locks ``package`` at its installed version."""
-        entry = re.compile(
-            rf"^{re.escape(package)}-(\d+:)?{re.escape(self.installed[package])}(-|$)"
-        )
+        return self._has_entry(package, re.escape(self._versions[package]))
+
+    def _has_entry(self, package: str, version: str) -> bool:
+        entry = re.compile(rf"^{re.escape(package)}-(\d+:)?{version}(-[^-]+)?$")
         return any(entry.match(lock) for lock in self._locks)
 
     def hold(self, packages: Names) -> None:
-        """Lock ``packages`` at their installed versions."""
-        locks = [f"{package}-{self.installed[package]}" for package in packages]
+        """Lock ``packages`` at their installed versions, and at no other any more."""
+        stale = [package for package in packages if self._has_entry(package, "[^-]+")]
+        if stale:
+            self.release(stale)
+        locks = [f"{package}-{self._versions[package]}" for package in packages]
         self._run(["dnf", "-q", "versionlock", "add", *locks], check_rc=True)
 
     def release(self, packages: Names) -> None:
@@ -142,19 +137,13 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "required": True},
             "excluding": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["held", "released"], "default": "held"},
-            "unless_version": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
     run_lock.require(module)
     manager = Dpkg(module) if shutil.which("dpkg-query") else Dnf(module)
     wanted = module.params["state"] == "held"
-    candidates = matching(
-        manager.installed,
-        module.params["names"],
-        module.params["excluding"],
-        module.params["unless_version"],
-    )
+    candidates = matching(manager.installed, module.params["names"], module.params["excluding"])
     packages = [package for package in candidates if manager.is_held(package) != wanted]
     if packages and not module.check_mode:
         if wanted:

@@ -65,12 +65,12 @@ def test_check_mode_shows_what_would_be_written(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- package_hold
 
 DPKG = """
-echo 'install installed 580.178.04-1 nvidia-driver-cuda'
-echo 'hold installed 580.178.04-1 libnvidia-ml1:amd64'
-echo 'install installed 580.178.04-1 libcuda1:amd64'
-echo 'install installed 1.20.0-1 libnvidia-container1:amd64'
-echo 'deinstall config-files 550.1-1 nvidia-smi'
-echo 'unknown not-installed  nvidia-open'
+echo 'install installed nvidia-driver-cuda'
+echo 'hold installed libnvidia-ml1:amd64'
+echo 'install installed libcuda1:amd64'
+echo 'install installed libnvidia-container1:amd64'
+echo 'deinstall config-files nvidia-smi'
+echo 'unknown not-installed nvidia-open'
 """
 
 
@@ -90,14 +90,12 @@ def test_installed_packages_that_match_are_held_with_one_dpkg(
     assert selected.read_text() == "nvidia-driver-cuda hold\nlibcuda1:amd64 hold\n"
 
 
-def test_holds_are_released_but_for_the_version_that_is_wanted(
+def test_only_packages_that_are_held_are_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     selected = tmp_path / "selected"
     put_in_path(monkeypatch, tmp_path / "bin", dpkg_query=DPKG, dpkg=f"cat >{selected}")
-    kept = roles.run(package_hold, names=["lib*"], state="released", unless_version="580.*")
-    assert not kept["changed"]
-    roles.run(package_hold, names=["lib*"], state="released", unless_version="595.*")
+    roles.run(package_hold, names=["lib*"], state="released")
     assert selected.read_text() == "libnvidia-ml1:amd64 install\n"
 
 
@@ -117,6 +115,24 @@ def test_on_rpm_hosts_the_installed_version_is_locked(
     result = roles.run(package_hold, names=["docker-*"])
     assert result["packages"] == ["docker-ce"]
     assert asked.read_text() == "-q versionlock add docker-ce-29.8.2\n"
+
+
+def test_on_rpm_hosts_a_lock_at_another_version_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    put_in_path(
+        monkeypatch,
+        tmp_path / "bin",
+        rpm="echo docker-ce 29.8.2; echo docker-ce-cli 29.8.2",
+        dnf=f'[ $3 = list ] && echo "docker-ce-3:29.7.1-1.el9.*" && exit 0\necho "$@" >>{asked}',
+    )
+    monkeypatch.setattr(package_hold.shutil, "which", lambda _: None)
+    roles.run(package_hold, names=["docker-*"])
+    assert asked.read_text().splitlines() == [
+        "-q versionlock delete docker-ce",
+        "-q versionlock add docker-ce-29.8.2 docker-ce-cli-29.8.2",
+    ]
 
 
 # -------------------------------------------------------------------- nvswitch
