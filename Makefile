@@ -60,8 +60,9 @@ test-unit: setup  ## The fast tests
 fault-score: setup-lab  ## Every fault of the lab made in a healthy host: is it found? (docs/faults.md)
 	$(BIN)/python tests/bench/fault_score.py --write --healthy $(HEALTHY_RUNS)
 
-bench: setup  ## Figures that have to hold, as ratios measured in one run
+bench: setup-lab  ## Figures that have to hold, as ratios measured in one run
 	PYTHONPATH=tests $(BIN)/python tests/bench/history_scale.py
+	$(BIN)/python tests/bench/provision_cost.py
 
 check: setup  ## ruff, mypy, yamllint, ansible-lint
 	$(BIN)/ruff check .

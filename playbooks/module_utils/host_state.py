@@ -32,6 +32,7 @@ def read(free_paths: Sequence[str], users: Sequence[str]) -> dict[str, Any]:
         gpg_missing=shutil.which("gpg") is None,
         package_lock=package_state.lock(),
         packages_broken=package_state.broken_packages(),
+        replaced_packages=package_state.replaced_packages(),
         removed_with_conflicts=package_state.removed_with_conflicts(),
         distribution_driver=package_state.distribution_driver(),
         runfile_driver=package_state.runfile_driver(),

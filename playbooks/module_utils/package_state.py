@@ -90,6 +90,14 @@ def broken_packages() -> list[str]:
     return [line for line in lines if " : " in line]
 
 
+def replaced_packages() -> list[str]:
+    """The installed packages that the roles may have to remove; only dpkg is asked."""
+    if shutil.which("dpkg-query") is None:
+        return []
+    names = (*CONFLICTING, *LEGACY, "podman")
+    return sorted(name for name, _, _ in _packages() if name in names)
+
+
 def removed_with_conflicts() -> list[str]:
     """Packages that would go with those that conflict with Docker's, because they need them."""
     if shutil.which("apt-get") is None:

@@ -36,6 +36,7 @@ def state(**changes: Any) -> dict[str, Any]:
         "package_lock": None,
         "packages_broken": [],
         "removed_with_conflicts": [],
+        "replaced_packages": [],
         "distribution_driver": [],
         "runfile_driver": None,
         "docker_snap": None,

@@ -68,6 +68,13 @@ def test_a_distributions_driver_is_told_by_its_maintainer(
     assert package_state.distribution_driver() == ["libnvidia-ml1"] * is_distributions
 
 
+def test_what_the_roles_may_have_to_remove_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(name, "1", "") for name in ("bash", "runc", "nvidia-docker2", "podman", "podman-x")]
+    monkeypatch.setattr(package_state, "_packages", lambda: rows)
+    monkeypatch.setattr(package_state.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert package_state.replaced_packages() == ["nvidia-docker2", "podman", "runc"]
+
+
 def test_what_conflicts_is_what_the_role_replaces() -> None:
     declared: set[str] = set()
     for name in ("Debian", "Ubuntu"):

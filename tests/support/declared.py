@@ -53,6 +53,7 @@ STATE: dict[str, Any] = {
     "package_lock": None,
     "packages_broken": [],
     "removed_with_conflicts": [],
+    "replaced_packages": [],
     "distribution_driver": [],
     "runfile_driver": None,
     "docker_snap": None,
