@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 LABEL_WIDTH = 8
 ACTION_WIDTH = 9
 SHOWN_SUBJECTS = 5
+LEAST_WIDTH = 60
 
 
 @click.command()
@@ -73,7 +77,7 @@ def _show(hosts: str, host_plan: HostPlan, *, err: bool) -> None:
     else:
         click.echo(f"{click.style(hosts, bold=True)} would change:", err=err)
     for line in (*_changes(host_plan), *_runs(host_plan)):
-        click.echo(f"  {line}", err=err)
+        click.echo(_wrapped(f"  {line}", sys.stderr if err else sys.stdout), err=err)
     for words in host_plan.unreadable:
         click.echo(f"  could not be read: {words}", err=err)
     if not host_plan.is_empty:
@@ -92,7 +96,20 @@ def _changes(host_plan: HostPlan) -> Iterator[str]:
         label = component
         what = " ".join(filter(None, (transition, note and f"({note})")))
         line = f"{shown:<{LABEL_WIDTH}} {action:<{ACTION_WIDTH}} {subjects}"
-        yield f"{line}  {click.style(what, dim=True)}" if what else line
+        yield f"{line}  {what}" if what else line
+
+
+def _wrapped(line: str, stream: TextIO) -> str:
+    """The line, on a terminal broken to its width with what follows below what was done."""
+    if not stream.isatty():
+        return line
+    return textwrap.fill(
+        line,
+        max(shutil.get_terminal_size().columns, LEAST_WIDTH),
+        subsequent_indent=" " * (2 + LABEL_WIDTH + 1 + ACTION_WIDTH + 1),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _listed(subjects: Sequence[str]) -> str:

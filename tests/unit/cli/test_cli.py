@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import click
 import pytest
 from support.evidence import healthy_desired
 
 from gpuhost import cli
+from gpuhost.commands import plan as plan_command
 from gpuhost.commands import provision
 from gpuhost.declared import Blocker
 from gpuhost.errors import ExitCode, InventoryError, UsageError
@@ -295,3 +297,15 @@ def test_the_checks_are_listed_by_area_with_their_suite(
 def test_a_suite_and_single_checks_exclude_each_other(targets: Targets) -> None:
     arguments = ["verify", *targets.names, "--suite", "quick", "--check", "gpu.count"]
     assert cli.run(arguments) is ExitCode.USAGE
+
+
+def test_on_a_terminal_long_lines_of_a_plan_break_below_what_was_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal = Mock(isatty=lambda: True)
+    line = f"  docker   install   {', '.join(f'package-{number}' for number in range(6))}"
+    first, *rest = plan_command._wrapped(line, terminal).splitlines()
+    assert first == "  docker   install   package-0, package-1, package-2,"
+    assert rest == [" " * 21 + "package-3, package-4, package-5"]
+    assert plan_command._wrapped(line, Mock(isatty=lambda: False)) == line
