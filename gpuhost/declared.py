@@ -61,6 +61,7 @@ class Declared:
     not_held: tuple[str, ...] = ()
     daemon_config: Mapping[str, Any] = field(default_factory=dict)
     read_at_start: tuple[str, ...] = ()
+    may_reboot: bool = True
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Declared:
@@ -73,6 +74,7 @@ class Declared:
             files=document.get("files", {}),
             packages=document.get("packages", {}),
             daemon_config=document.get("daemon_config", {}),
+            may_reboot=document.get("may_reboot", True),
             **{name: tuple(document.get(name, ())) for name in lists},
         )
 

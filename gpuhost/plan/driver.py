@@ -68,6 +68,13 @@ def replacement(host: Host) -> str:
 
 def reboot(host: Host) -> str:
     """Why the host would have to be rebooted; empty if it would not."""
+    why = _reason_to_reboot(host)
+    if why and not host.declared(ROLE).may_reboot:
+        return f"{why}; nvidia_driver_reboot is false, so provisioning would stop there"
+    return why
+
+
+def _reason_to_reboot(host: Host) -> str:
     state, why = host.state, replacement(host)
     if state["loaded_version"] is None and state["nouveau_loaded"]:
         return "nouveau is loaded and has to make room for the NVIDIA driver"

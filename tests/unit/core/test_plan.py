@@ -385,6 +385,13 @@ def test_nouveau_means_a_reboot() -> None:
     assert planned(evidence).reboot.startswith("nouveau is loaded")
 
 
+def test_where_a_reboot_is_forbidden_the_plan_says_that_it_ends_there() -> None:
+    evidence = conforming_evidence()
+    state(loaded_version=None, loaded_modules=None, nouveau_loaded=True)(evidence)
+    found = planned(evidence, variables={"nvidia_driver_reboot": False})
+    assert found.reboot.endswith("nvidia_driver_reboot is false, so provisioning would stop there")
+
+
 def test_a_loaded_driver_that_is_not_the_one_on_disk_is_reloaded_or_rebooted_for() -> None:
     evidence = conforming_evidence()
     state(loaded_version="580.65.06")(evidence)
