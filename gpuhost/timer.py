@@ -27,12 +27,13 @@ After=network-online.target
 [Service]
 Type=exec
 WorkingDirectory={folder}
-Environment=PATH={path}
+Environment={path}
 # GPUHOST_NOTIFY, vault passwords and the like: what should stand in no unit.
 EnvironmentFile=-{secrets}
 ExecStart={command}
-# A host that fails is what the run is there to find, and no failure of the service.
-SuccessExitStatus=1 3
+# A host that fails is what the run is there to find, and no failure of the service; 143 is
+# a run that was stopped on request.
+SuccessExitStatus=1 3 143
 UMask=0077
 Nice=10
 """
@@ -90,10 +91,10 @@ def units(
     service, timer = place.paths
     return {
         service: SERVICE.format(
-            folder=folder,
-            path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
-            secrets=place.secrets,
-            command=" ".join(_quoted(word) for word in command(arguments)),
+            folder=_literal(folder),
+            path=_quoted(os.pathsep.join([f"PATH={Path(sys.executable).parent}", os.defpath])),
+            secrets=_literal(place.secrets),
+            command=" ".join(map(_argument, command(arguments))),
         ),
         timer: TIMER.format(calendar=calendar),
     }
@@ -125,7 +126,9 @@ def install(arguments: Sequence[str], folder: Path, at: str) -> Place:
             raise TimerError(f"{path} cannot be written: {error.strerror}.") from error
     try:
         _systemctl(place, "daemon-reload")
-        _systemctl(place, "enable", "--now", f"{NAME}.timer")
+        _systemctl(place, "enable", f"{NAME}.timer")
+        # A timer that was there already takes a new time only when it is started anew.
+        _systemctl(place, "restart", f"{NAME}.timer")
     except TimerError:
         for path in place.paths:
             path.unlink(missing_ok=True)
@@ -175,10 +178,21 @@ def _clock(at: str) -> tuple[int, int]:
     raise UsageError(f"{at!r} is no time of day.", "Write it as HH:MM, e.g. 02:30.")
 
 
+def _literal(path: Path) -> str:
+    """A path that a setting takes as it is, spaces too, but for what stands after a %."""
+    return str(path).replace("%", "%%")
+
+
 def _quoted(word: str) -> str:
-    """A word of ExecStart: systemd expands %, $ and quotes of its own."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"' if escaped != word or any(c.isspace() for c in word) else word
+    """A word where several stand: systemd would take spaces, quotes and % of its own for its."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    plain = escaped == word and not any(c.isspace() or c == "'" for c in word)
+    return word if plain else f'"{escaped}"'
+
+
+def _argument(word: str) -> str:
+    """A word of ExecStart, where systemd replaces variables, too."""
+    return _quoted(word).replace("$", "$$")
 
 
 def _systemctl(place: Place, *arguments: str) -> str:

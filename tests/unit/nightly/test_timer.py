@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,13 @@ def place(tmp_path: Path) -> Place:
 
 
 @needs_systemd_analyze
-def test_systemd_takes_the_units_as_they_are(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["site", "our site", "50% done", "a'b $HOME"])
+def test_systemd_takes_the_units_as_they_are(place: Place, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    place = replace(place, units=tmp_path / "units", secrets=folder / "nightly.env")
     place.units.mkdir()
-    calendar = "*-*-* 02:30:00"
-    for path, text in timer.units(place, ["-i", "a b/100%"], tmp_path, calendar).items():
+    for path, text in timer.units(place, ["-i", "a b/100%"], folder, "*-*-* 02:30:00").items():
         path.write_text(text)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *map(str, place.paths)],
@@ -42,6 +46,24 @@ def test_the_service_runs_this_gpuhost_in_the_projects_folder(place: Place) -> N
     service, _ = timer.units(place, ["-i", "inv entory"], Path("/srv/site"), "daily").values()
     assert "WorkingDirectory=/srv/site\n" in service
     assert f'ExecStart={sys.executable} -m gpuhost nightly run -i "inv entory"\n' in service
+
+
+def test_no_path_is_taken_for_something_that_systemd_replaces(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/srv/50% a/bin/python")
+    place = replace(place, secrets=Path("/etc/%h/nightly.env"))
+    service, _ = timer.units(place, [], Path("/srv/50% a"), "daily").values()
+    assert "WorkingDirectory=/srv/50%% a\n" in service
+    assert "EnvironmentFile=-/etc/%%h/nightly.env\n" in service
+    assert 'Environment="PATH=/srv/50%% a/bin:' in service
+    assert 'ExecStart="/srv/50%% a/bin/python" -m gpuhost' in service
+
+
+def test_a_run_that_is_stopped_on_request_has_not_failed(place: Place) -> None:
+    service, _ = timer.units(place, [], Path("/"), "daily").values()
+    (line,) = [line for line in service.splitlines() if line.startswith("SuccessExitStatus=")]
+    assert set(line.partition("=")[2].split()) == {"1", "3", "143"}
 
 
 def test_a_controller_that_was_off_makes_up_for_the_night(place: Place) -> None:
