@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from support.lab import PROJECT, SSH_CONFIG, Lab
 pytestmark = pytest.mark.slow
 
 # In this order: an upgrade ends with the way back, and leaves the hosts as they were.
-OF_A_SITE = ("nightly", "read-a-failure", "ci", "air-gap", "upgrade-a-fleet")
+OF_A_SITE = ("nightly", "read-a-failure", "ci", "awx", "air-gap", "upgrade-a-fleet")
 
 
 def script(folder: Path, name: str, text: str) -> None:
@@ -31,7 +32,8 @@ def environment(folder: Path) -> dict[str, str]:
     """An operator's, with gpuhost in the PATH and a home that is empty at first."""
     script(folder, "gpuhost", f'exec {sys.executable} -m gpuhost "$@"')
     own = {name: value for name, value in os.environ.items() if name != "XDG_STATE_HOME"}
-    path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
+    programs = (str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])
+    path = os.pathsep.join(programs)
     return {**own, "HOME": str(folder / "home"), "PATH": path, "PYTHONPATH": str(PROJECT)}
 
 
@@ -70,6 +72,7 @@ def site(ground: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     del ground
     folder = tmp_path_factory.mktemp("site")
     (folder / "inventories").mkdir()
+    shutil.copytree(PROJECT / "playbooks", folder / "playbooks")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(PROJECT))
         patch.setenv("XDG_STATE_HOME", str(folder / "home" / ".local" / "state"))
