@@ -27,6 +27,7 @@ from gpuhost.commands.provision import provision
 from gpuhost.commands.remove import remove
 from gpuhost.commands.rollback import rollback
 from gpuhost.commands.verify import verify
+from gpuhost.commands.workload import workload
 from gpuhost.errors import ExitCode, GpuhostError
 
 EPILOG = """\b
@@ -43,6 +44,7 @@ COMMANDS = (
     plan,
     provision,
     verify,
+    workload,
     rollback,
     remove,
     checks,

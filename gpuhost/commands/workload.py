@@ -1,0 +1,198 @@
+"""``gpuhost workload``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpuhost.commands.common import InOrder, begin, common_options
+from gpuhost.errors import ExitCode
+
+Command = Callable[..., Any]
+set_option = click.option(
+    "--set", "given", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated."
+)
+host_argument = click.argument("host", metavar="HOST")
+name_argument = click.argument("name", metavar="WORKLOAD")
+
+
+def gpus_option(default: str) -> Callable[[Command], Command]:
+    """--gpus, as docker has it and by UUID."""
+    return click.option(
+        "--gpus",
+        default=default,
+        show_default=True,
+        metavar="all|none|ID,...",
+        help="GPUs by index or UUID.",
+    )
+
+
+@click.group(cls=InOrder)
+def workload() -> None:
+    """What people run on GPU hosts: trainings and servers, as Compose files."""
+
+
+@workload.command("list")
+def workload_list() -> ExitCode:
+    """List the workloads: gpuhost's own, and those in the project's folder workloads/."""
+    from gpuhost.settings import find_project
+    from gpuhost.workloads.definition import folders, load
+
+    for name, folder in folders(find_project(Path.cwd())).items():
+        click.echo(f"{name:<16} {load(folder).description}")
+    return ExitCode.OK
+
+
+@workload.command("show")
+@name_argument
+def workload_show(name: str) -> ExitCode:
+    """Show a workload's parameters and where its files are."""
+    definition = _find(name)
+    click.echo(f"{click.style(definition.name, bold=True)}  {definition.description}")
+    click.echo(f"{definition.folder}\n")
+    for parameter in definition.parameters.values():
+        limits = f" ({parameter.range})" if parameter.range else ""
+        default = json.dumps(parameter.default)
+        click.echo(
+            f"  {parameter.name:<16} {parameter.type:<6} {default:<12} {parameter.help}{limits}"
+        )
+    return ExitCode.OK
+
+
+@workload.command("render")
+@name_argument
+@set_option
+@gpus_option("all")
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["compose", "docker-run"]),
+    default="compose",
+    show_default=True,
+)
+def workload_render(name: str, given: tuple[str, ...], gpus: str, form: str) -> ExitCode:
+    """Print a workload as a Compose file, or as one docker run command line."""
+    from gpuhost.workloads.docker_run import docker_run
+    from gpuhost.workloads.parameters import resolve
+    from gpuhost.workloads.render import NONE, as_text, render
+
+    definition = _find(name)
+    ids = () if gpus == NONE else tuple(gpus.split(","))
+    compose = render(definition, resolve(definition.parameters, given), ids)
+    click.echo(as_text(compose).rstrip() if form == "compose" else docker_run(compose))
+    return ExitCode.OK
+
+
+@workload.command("run")
+@host_argument
+@name_argument
+@common_options
+@set_option
+@gpus_option("all")
+@click.option("--share", is_flag=True, help="Also GPUs that somebody uses.")
+@click.option("--detach", is_flag=True, help="Do not wait for its end.")
+def workload_run(
+    host: str, name: str, as_json: bool, given: tuple[str, ...], **options: Any
+) -> ExitCode:
+    """Run a workload on HOST, on GPUs that nobody uses, and show the end of its log.
+
+    Before it starts, a container of each of its services has to see exactly the
+    GPUs that were asked for. It is a failure if a container ends with an error, or
+    if its log lacks what the definition expects.
+
+    \b
+    Examples:
+      gpuhost workload run gpu-01 training --gpus 0 --set epochs=10
+      gpuhost workload run gpu-01 training --gpus none
+    """
+    from gpuhost.workloads import work
+    from gpuhost.workloads.parameters import resolve
+
+    definition = _find(name)
+    values = resolve(definition.parameters, given)
+    settings, targets, ui = begin((host,), options)
+    done = work.start(
+        work.one_host(targets),
+        settings,
+        ui,
+        definition,
+        values,
+        asked_gpus=options["gpus"],
+        share=options["share"],
+        state="started" if options["detach"] else "finished",
+    )
+    if as_json:
+        click.echo(json.dumps(done.found, indent=2))
+    elif options["detach"]:
+        click.echo(f"{name} runs on {host}. Next:\n  gpuhost workload logs {host} {name}")
+    else:
+        click.echo(done.log.rstrip("\n"))
+    return ExitCode.OK
+
+
+@workload.command("ps")
+@host_argument
+@common_options
+def workload_ps(host: str, as_json: bool, **options: Any) -> ExitCode:
+    """List the containers of all workloads on HOST."""
+    found = _ask(host, options, state="listed")["containers"]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return ExitCode.OK
+    if not found:
+        click.echo(f"No workload is on {host}.")
+    for row in found:
+        click.echo(f"{row['workload']:<16} {row['container']:<32} {row['status']}")
+    return ExitCode.OK
+
+
+@workload.command("logs")
+@host_argument
+@name_argument
+@common_options
+@click.option("--tail", type=click.IntRange(min=1), default=200, show_default=True, help="Lines.")
+def workload_logs(host: str, name: str, as_json: bool, tail: int, **options: Any) -> ExitCode:
+    """Show the end of a workload's log."""
+    found = _ask(host, options, state="logs", name=name, tail=tail)
+    click.echo(json.dumps(found, indent=2) if as_json else found["log"].rstrip("\n"))
+    return ExitCode.OK
+
+
+@workload.command("stop")
+@host_argument
+@name_argument
+@common_options
+def workload_stop(host: str, name: str, as_json: bool, **options: Any) -> ExitCode:
+    """End a workload's containers; they stay to be looked at."""
+    found = _ask(host, options, state="stopped", name=name)
+    click.echo(json.dumps(found) if as_json else f"{name} is stopped on {host}.")
+    return ExitCode.OK
+
+
+@workload.command("rm")
+@host_argument
+@name_argument
+@common_options
+def workload_rm(host: str, name: str, as_json: bool, **options: Any) -> ExitCode:
+    """Remove a workload's containers, volumes and files from HOST; its outputs stay."""
+    found = _ask(host, options, state="absent", name=name)
+    click.echo(json.dumps(found) if as_json else f"{name} is removed from {host}.")
+    return ExitCode.OK
+
+
+def _ask(host: str, options: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    from gpuhost.workloads import work
+
+    settings, targets, ui = begin((host,), options)
+    return dict(work.ask(work.one_host(targets), settings, ui, arguments).found)
+
+
+def _find(name: str) -> Any:
+    from gpuhost.settings import find_project
+    from gpuhost.workloads.definition import find
+
+    return find(find_project(Path.cwd()), name)

@@ -1,0 +1,118 @@
+"""From a definition to a Compose file for one host and its GPUs. Pure.
+
+Parameters are put into the texts of the parsed template, so that no value can
+become anything but a text, or the number that it is: there is no shell and no
+YAML for it to break out of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from gpuhost.errors import UsageError
+from gpuhost.suggest import did_you_mean
+from gpuhost.workloads.definition import COMPOSE, Definition
+
+# On a service: it works on the GPUs that were asked for.
+GPUS_KEY = "x-gpuhost-gpus"
+LABEL = "gpuhost.workload"
+ALL, NONE = "all", "none"
+
+_REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|\$")
+
+
+def render(
+    definition: Definition, values: Mapping[str, Any], gpus: Sequence[str]
+) -> dict[str, Any]:
+    """The Compose file: ``gpus`` are device ids, ``("all",)`` or empty for none.
+
+    Raises:
+        UsageError: the template names a parameter that is not declared.
+    """
+    compose: dict[str, Any] = _filled(definition, dict(definition.compose), values)
+    compose["name"] = project_name(definition)
+    for service in compose["services"].values():
+        wants_gpus = service.pop(GPUS_KEY, False)
+        labels = service.get("labels") or {}
+        service["labels"] = {**labels, LABEL: definition.name}
+        if wants_gpus and gpus:
+            _reserve(service, gpus)
+        elif wants_gpus:
+            # Images ask for all GPUs by themselves, which the nvidia runtime would grant.
+            service["environment"] = {
+                **(service.get("environment") or {}),
+                "NVIDIA_VISIBLE_DEVICES": "void",
+            }
+    return compose
+
+
+def project_name(definition: Definition) -> str:
+    """What Compose calls the workload on a host."""
+    return f"gpuhost-{definition.name}"
+
+
+def gpu_services(definition: Definition) -> tuple[str, ...]:
+    """The services that work on GPUs."""
+    services = definition.compose["services"]
+    return tuple(name for name, service in services.items() if service.get(GPUS_KEY))
+
+
+def as_text(compose: Mapping[str, Any]) -> str:
+    """The Compose file as people and ``docker compose`` read it."""
+    return yaml.safe_dump(dict(compose), sort_keys=False, width=100)
+
+
+def _reserve(service: dict[str, Any], gpus: Sequence[str]) -> None:
+    device: dict[str, Any] = {"driver": "nvidia", "capabilities": ["gpu"]}
+    device |= {"count": ALL} if tuple(gpus) == (ALL,) else {"device_ids": list(gpus)}
+    deploy = service.setdefault("deploy", {})
+    reservations = deploy.setdefault("resources", {}).setdefault("reservations", {})
+    reservations["devices"] = [*reservations.get("devices", ()), device]
+
+
+def _filled(definition: Definition, part: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(part, dict):
+        return {key: _filled(definition, value, values) for key, value in part.items()}
+    if isinstance(part, list):
+        # Compose takes no numbers for arguments.
+        filled = (_filled(definition, item, values) for item in part)
+        return [item if isinstance(item, dict) else word(item) for item in filled]
+    return _text(definition, part, values) if isinstance(part, str) else part
+
+
+def _text(definition: Definition, text: str, values: Mapping[str, Any]) -> Any:
+    whole = _REFERENCE.fullmatch(text)
+    if whole and whole["name"]:
+        value = _value(definition, whole["name"], values)
+        return value if isinstance(value, int | float) else escaped(str(value))
+
+    def one(match: re.Match[str]) -> str:
+        if match["name"]:
+            return escaped(word(_value(definition, match["name"], values)))
+        return "$$"
+
+    return _REFERENCE.sub(one, text)
+
+
+def _value(definition: Definition, name: str, values: Mapping[str, Any]) -> Any:
+    if name not in values:
+        raise UsageError(
+            f"{definition.folder / COMPOSE} names ${{{name}}}, which is no parameter."
+            f"{did_you_mean(name, values)}",
+            "Declare it in workload.yaml, or write $${…} for a variable of the container's own.",
+        )
+    return values[name]
+
+
+def word(value: Any) -> str:
+    """A value as a program's argument."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def escaped(text: str) -> str:
+    """Text in which Compose finds nothing to put in place of a ``$``."""
+    return text.replace("$", "$$")
