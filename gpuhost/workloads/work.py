@@ -168,7 +168,8 @@ def _require_success(host: str, definition: Definition, done: Done) -> None:
 
 def unmatched(expected: Sequence[str], log: str) -> list[str]:
     """The patterns that no line of the log matches."""
-    return [pattern for pattern in expected if not re.search(pattern, log, re.MULTILINE)]
+    lines = [line.strip() for line in log.splitlines()]
+    return [p for p in expected if not any(re.search(p, line) for line in lines)]
 
 
 def one_host(targets: Targets) -> Targets:

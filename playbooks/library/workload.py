@@ -147,7 +147,7 @@ class Workload:
         return self._compose(["ps", *(options or ("--all",)), "--quiet"], "it is unknown").split()
 
     def _compose(self, argv: Sequence[str], otherwise: str) -> str:
-        project = ["compose", "--project-name", f"gpuhost-{self._name}"]
+        project = ["compose", "--ansi", "never", "--project-name", f"gpuhost-{self._name}"]
         return self._docker([*project, *argv], otherwise)
 
     def _docker(self, argv: Sequence[str], otherwise: str) -> str:

@@ -111,7 +111,7 @@ def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--bs", type=int, default=64)
     parser.add_argument("--num_worker", type=int, default=0)
     parser.add_argument("--log_frequency", type=int, default=10)
