@@ -34,8 +34,8 @@ def test_a_training_learns_and_a_second_one_learns_the_same(
     assert losses(first.stdout) == losses(second.stdout) != []
     kept = lab.exec(provisioned, ["cat", "/var/lib/gpuhost/outputs/training/log.jsonl"])
     assert [json.loads(line)["epoch"] for line in kept.splitlines()][-1] == 2
-    (row,) = lab.ok("workload", "ps", provisioned, "--json").document  # type: ignore[misc]
-    assert row["workload"] == "training"  # type: ignore[index]
+    (row,) = json.loads(lab.ok("workload", "ps", provisioned, "--json").stdout)
+    assert row["workload"] == "training"
 
 
 @pytest.mark.slow
