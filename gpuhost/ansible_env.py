@@ -9,7 +9,14 @@ from importlib import resources
 from pathlib import Path
 
 # What stands beside an inventory in the same folder and is none.
-NO_INVENTORY = (r"(^|/)known_hosts", r"\.pub$", r"(^|/)id_[a-z0-9]+$", r"\.pem$", r"\.key$")
+NO_INVENTORY = (
+    r"(^|/)site_checks(/|$)",
+    r"(^|/)known_hosts",
+    r"\.pub$",
+    r"(^|/)id_[a-z0-9]+$",
+    r"\.pem$",
+    r"\.key$",
+)
 
 
 def playbooks_dir() -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import cast
 
-from gpuhost import probe_archive, runs
+from gpuhost import probe_archive, runs, site_checks
 from gpuhost.checks.registry import requirements, select
 from gpuhost.collect import asking
 from gpuhost.errors import InventoryError, ProbeError
@@ -24,7 +24,7 @@ from gpuhost.probe.schema import Evidence, Spec
 from gpuhost.settings import Settings
 from gpuhost.targets import inventories, resolve
 from gpuhost.ui import Ui
-from gpuhost.verify import finished, is_complete, keep, keep_and_judge
+from gpuhost.verify import finished, is_complete, keep, keep_and_judge, with_site_checks
 
 LOCALHOST = "localhost"
 TAIL = 2000
@@ -46,6 +46,10 @@ def verify_here(
         evidence = read(asking(*requirements(selected))(declared))
     judged = keep_and_judge(run, {LOCALHOST: evidence}, {LOCALHOST: declared}, selected)
     complete = is_complete(names, suite)
+    if complete:
+        beside = settings.inventory or settings.project / "inventories" / "site"
+        folder = site_checks.folder_of(beside)
+        judged = with_site_checks(judged, folder, None, settings, ui)
     return keep(run, finished(run, "verify", judged.values(), complete=complete), settings, ui)
 
 

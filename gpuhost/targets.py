@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gpuhost import site_checks
 from gpuhost.errors import InventoryError
 from gpuhost.inventory import Host, Inventory, desired_states, load
 from gpuhost.model import Desired
@@ -61,7 +62,8 @@ def inventories(settings: Settings) -> tuple[Path, ...]:
         return (settings.inventory,)
     folder = settings.project / "inventories"
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    own = tuple(p for p in found if p.name != EXAMPLE and not p.name.startswith("."))
+    others = (EXAMPLE, site_checks.FOLDER)
+    own = tuple(p for p in found if p.name not in others and not p.name.startswith("."))
     if not own:
         raise InventoryError(
             f"There is no inventory: nothing but the example is in {folder}.",

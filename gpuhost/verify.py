@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
-from gpuhost import __version__, checks, runs
+from gpuhost import __version__, checks, runs, site_checks
 from gpuhost.checks.measures import measures
 from gpuhost.checks.registry import Check, requirements, select
 from gpuhost.checks.sight import partition
@@ -62,8 +64,32 @@ def prove(
     with ui.stage("verify", targets.names):
         collected = collect(targets, spec_for, ui.listen, forks=settings.forks)
     judged = keep_and_judge(run, collected.evidence, targets.desired, selected)
+    if is_complete(names, suite):
+        folder = site_checks.folder_of(targets.inventory)
+        judged = with_site_checks(judged, folder, targets.inventory, settings, ui)
     return {
         name: judged[name] if name in judged else collected.failures[name] for name in targets.names
+    }
+
+
+def with_site_checks(
+    judged: Mapping[str, HostReport],
+    folder: Path | None,
+    inventory: Path | None,
+    settings: Settings,
+    ui: Ui,
+) -> dict[str, HostReport]:
+    """The reports with the results of the site's own checks, where it has a folder of them.
+
+    Without an inventory the host is this machine.
+    """
+    if folder is None or not judged:
+        return dict(judged)
+    with ui.stage("site checks", tuple(judged)):
+        found = site_checks.examine(folder, inventory, judged, forks=settings.forks)
+    return {
+        name: replace(report, results=(*report.results, *found[name]))
+        for name, report in judged.items()
     }
 
 
