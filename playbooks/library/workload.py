@@ -70,6 +70,8 @@ workload:
 """
 
 UUID = re.compile(r"UUID: ((?:GPU|MIG)-[0-9a-fA-F-]+)")
+# Compose wipes the line before each of a log, whatever it is told.
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 LABEL = "gpuhost.workload"
 SHOWN_LINES = 20
 
@@ -104,7 +106,7 @@ class Workload:
         """Read the end of its log."""
         tail = str(self._module.params["tail"])
         logs = ["logs", "--no-color", "--no-log-prefix", "--tail", tail]
-        self.found["log"] = self._compose(logs, "its log could not be read")
+        self.found["log"] = ANSI.sub("", self._compose(logs, "its log could not be read"))
         return False
 
     def listed(self) -> bool:
@@ -147,7 +149,7 @@ class Workload:
         return self._compose(["ps", *(options or ("--all",)), "--quiet"], "it is unknown").split()
 
     def _compose(self, argv: Sequence[str], otherwise: str) -> str:
-        project = ["compose", "--ansi", "never", "--project-name", f"gpuhost-{self._name}"]
+        project = ["compose", "--project-name", f"gpuhost-{self._name}"]
         return self._docker([*project, *argv], otherwise)
 
     def _docker(self, argv: Sequence[str], otherwise: str) -> str:
