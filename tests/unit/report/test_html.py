@@ -87,6 +87,18 @@ def test_a_container_that_saw_too_much_is_marked_and_told(run: RunReport, well: 
     assert "0 of 1 as asked" in found.text
 
 
+def test_the_map_comes_before_the_findings_only_where_it_shows_one(
+    run: RunReport, ill: HostReport
+) -> None:
+    assert ill.partition is not None
+    leak = Sight("cdi/none", (), ("GPU-b",), Verdict.FAIL, "sees GPU-b")
+    leaking = replace(ill, partition=replace(ill.partition, containers=(leak,)))
+    for host, first in ((ill, False), (leaking, True)):
+        _, found = page(replace(run, hosts=(host,)))
+        before = found.text.index("Which container") < found.text.index("cdi.matches")
+        assert before is first
+
+
 def test_trends_are_drawn_from_two_runs_on(run: RunReport) -> None:
     first, second = Point("2026-11-21", 40.0), Point("2026-11-22", 44.0)
     alone: Mapping[str, Trends] = {"lab-01": {"gpu0.temperature_c": (first,)}}
