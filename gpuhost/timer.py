@@ -16,6 +16,11 @@ NAME = "gpuhost-nightly"
 DEFAULT_TIME = "02:30"
 SYSTEM_UNITS = Path("/etc/systemd/system")
 SECRETS = "nightly.env"
+CRON_REMEDY = "Without systemd, use cron: gpuhost nightly install --cron prints the line."
+USERS_REMEDY = (
+    "A user's timers need that user's own systemd: log in as this user, not through su or sudo, "
+    "and have it stay with: loginctl enable-linger. "
+)
 
 SERVICE = """\
 # Written by `gpuhost nightly install`; remove it with `gpuhost nightly remove`.
@@ -199,8 +204,8 @@ def _systemctl(place: Place, *arguments: str) -> str:
     done = _run(["systemctl", *place.options, *arguments])
     if done.returncode:
         raise TimerError(
-            f"systemctl {' '.join(arguments)}: {done.stderr.strip()}",
-            "Without systemd, use cron: gpuhost nightly install --cron prints the line.",
+            f"systemctl {' '.join([*place.options, *arguments])}: {done.stderr.strip()}",
+            f"{USERS_REMEDY if place.options else ''}{CRON_REMEDY}",
         )
     return done.stdout.rstrip()
 
@@ -211,5 +216,5 @@ def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
     except FileNotFoundError as error:
         raise TimerError(
             f"There is no {argv[0]} on this machine.",
-            "Without systemd, use cron: gpuhost nightly install --cron prints the line.",
+            CRON_REMEDY,
         ) from error

@@ -103,3 +103,16 @@ def test_an_installation_that_systemd_refuses_leaves_no_units(
         timer.install([], tmp_path, "02:30")
     assert "--cron" in caught.value.remedy
     assert not [path for path in place.paths if path.exists()]
+
+
+def test_a_user_without_a_manager_is_told_how_to_get_one(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = replace(place, options=("--user",))
+    refused = subprocess.CompletedProcess([], 1, "", "Failed to connect to bus")
+    monkeypatch.setattr(timer.Place, "of_this_user", classmethod(lambda _: users))
+    monkeypatch.setattr(timer, "_run", lambda _: refused)
+    with pytest.raises(TimerError, match="Failed to connect to bus") as caught:
+        timer.install([], tmp_path, "02:30")
+    assert "loginctl enable-linger" in caught.value.remedy
+    assert "--cron" in caught.value.remedy
