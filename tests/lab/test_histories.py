@@ -42,14 +42,20 @@ def host_with(lab: Lab, *histories: str) -> Iterator[str]:
 
 
 def told(lab: Lab, host: str) -> set[str]:
-    """The names of the reasons that provisioning stops for, having touched nothing."""
+    """The names of the reasons that provisioning stops for, having touched nothing.
+
+    They are those that the plan has told before.
+    """
+    (planned,) = lab.run("plan", host, "--json").document["hosts"]
     before = lab.exec(host, ["sh", "-c", TOUCHED])
     ran = lab.run("provision", host, "--yes", "--include-busy", "--quiet")
     assert ran.code == 1, ran.stdout + ran.stderr
     assert "Nothing was changed" in ran.stdout
     assert lab.exec(host, ["sh", "-c", TOUCHED]) == before
     lines = (line.strip() for line in ran.stdout.splitlines())
-    return {line[2:].partition(":")[0] for line in lines if line.startswith("- ")}
+    names = {line[2:].partition(":")[0] for line in lines if line.startswith("- ")}
+    assert {blocker["name"] for blocker in planned["blockers"]} == names
+    return names
 
 
 @pytest.mark.parametrize("history", STOPPED)
