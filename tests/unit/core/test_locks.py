@@ -44,24 +44,25 @@ class Engine:
         **__: object,
     ) -> Outcome:
         self.ran.append((playbook, tuple(names), variables))
-        fine = {name: HostOutcome(name, ok=True) for name in names}
+        noted = {"version_changes": {"docker-ce": ["28", "29"]}}
+        fine = {name: HostOutcome(name, ok=True, results=noted) for name in names}
         return Outcome({**fine, **({} if len(self.ran) > 1 else self.outcomes)})
 
 
-def run_locked(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[str]:
-    """What is said while a playbook runs on the hosts that the engine knows."""
+def run_locked(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> tuple[Outcome, list[str]]:
+    """How a playbook ends on the hosts that the engine knows, and what is said meanwhile."""
     said: list[str] = []
     monkeypatch.setattr("gpuhost.engine.run", engine.run)
     monkeypatch.setattr(Ui, "say", lambda _self, words: said.append(words))
     hosts = tuple(Host(name, "192.0.2.1") for name in engine.outcomes)
     targets = Targets(Path("hosts.yml"), hosts, {h.name: healthy_desired() for h in hosts})
-    locks.run_locked("provision.yml", targets, settings.load({}), Ui(), {"more": 1})
-    return said
+    outcome = locks.run_locked("provision.yml", targets, settings.load({}), Ui(), {"more": 1})
+    return outcome, said
 
 
 def test_a_run_says_who_it_is_and_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(a=HostOutcome("a", ok=True))
-    assert run_locked(monkeypatch, engine) == []
+    assert run_locked(monkeypatch, engine)[1] == []
     ((playbook, names, variables),) = engine.ran
     assert (playbook, names) == ("provision.yml", ("a",))
     assert variables["gpuhost_command"] == "gpuhost provision a"
@@ -78,11 +79,14 @@ def test_the_locks_of_hosts_that_failed_are_released_by_the_same_run(
         gone=HostOutcome("gone", ok=False, unreachable=True),
         taken=HostOutcome("taken", ok=False, failed=True, results={"lock": RECORD}),
     )
-    run_locked(monkeypatch, engine)
+    outcome, _ = run_locked(monkeypatch, engine)
     first, release = engine.ran
     # What had begun on a host that cannot be reached may still be at work there.
     assert release[:2] == ("release.yml", ("sick",))
     assert release[2]["gpuhost_run_id"] == first[2]["gpuhost_run_id"]
+    # What a run changed before it failed is known, too.
+    assert outcome.hosts["sick"].failed
+    assert outcome.hosts["sick"].results["version_changes"] == {"docker-ce": ["28", "29"]}
 
 
 def test_a_run_that_was_found_unfinished_is_told_with_how_far_it_had_come(
@@ -93,7 +97,7 @@ def test_a_run_that_was_found_unfinished_is_told_with_how_far_it_had_come(
         a=HostOutcome("a", ok=True, results={"unfinished": RECORD}),
         b=HostOutcome("b", ok=True, results={"unfinished": early}),
     )
-    assert run_locked(monkeypatch, engine) == [
+    assert run_locked(monkeypatch, engine)[1] == [
         f"a: found unfinished: {WHOSE}; it had come to docker_ce. This run went on from there.",
         f"b: found unfinished: {WHOSE}; it had changed nothing. This run went on from there.",
     ]
