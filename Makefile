@@ -11,7 +11,7 @@ HEALTHY_RUNS ?= 200
 # What the rehearsal lab and the virtual environment need of Debian.
 DEBIAN_PACKAGES := python3 python3-venv mmdebstrap systemd-container iproute2 iptables gcc \
     libc6-dev skopeo docker-registry openssh-client openssl dpkg-dev apt-utils gnupg \
-    debian-archive-keyring zstd kmod pci.ids rpm createrepo-c
+    debian-archive-keyring zstd kmod pci.ids rpm createrepo-c dnf
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-lab demo test test-slow test-unit fault-score bench check lock wheel clean

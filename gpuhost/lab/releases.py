@@ -32,17 +32,21 @@ skip_if_unavailable=False
 
 @dataclass(frozen=True)
 class Release:
-    """A release: its name and number, the vendors' repositories for it, whose programs it has.
+    """A release: its name, the vendors' repositories for it, whose programs it has.
 
     ``suite`` is the Debian suite that its programs are of; ``identity`` are the
     files that say what it is, where those are not Debian's own.
     """
 
     name: str
-    number: str
     system: System
     suite: str
     identity: Mapping[str, str]
+
+    @property
+    def number(self) -> str:
+        """Its number, as its vendor writes it."""
+        return self.system.number
 
     @property
     def is_debian(self) -> bool:
@@ -62,7 +66,7 @@ class Release:
 
 def _debian(number: str, codename: str) -> Release:
     name = f"debian{number}"
-    return Release(name, number, layout.find(name), codename, {})
+    return Release(name, layout.find(name), codename, {})
 
 
 def _ubuntu(number: str, codename: str, suite: str) -> Release:
@@ -77,7 +81,7 @@ def _ubuntu(number: str, codename: str, suite: str) -> Release:
         f'DISTRIB_DESCRIPTION="Ubuntu {number} LTS"\n'
     )
     identity = {_OS_RELEASE: os_release, "etc/lsb-release": lsb_release}
-    return Release(name, number, layout.find(name), suite, identity)
+    return Release(name, layout.find(name), suite, identity)
 
 
 def _rocky(number: str, name: str) -> Release:
@@ -98,7 +102,7 @@ def _rocky(number: str, name: str) -> Release:
         "etc/rpm/macros": "%_dbpath /var/lib/rpm\n",
     }
     # Its dnf has the very version of that of Red Hat's release 9.
-    return Release(f"rocky{number}", number, layout.find(f"rhel{number}"), "bookworm", identity)
+    return Release(f"rocky{number}", layout.find(f"rhel{number}"), "bookworm", identity)
 
 
 _ALL = (

@@ -1,4 +1,4 @@
-"""Building an air-gapped site's mirror out of a folder of .deb files.
+"""Building an air-gapped site's mirror out of a folder of .deb or .rpm files.
 
 ``DIR/www`` is what is served, ``DIR/keys`` holds the site's signing keys and
 stays private, ``DIR/group_vars/<system>.yml`` is for the inventory.
@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from gpuhost.errors import MirrorError
-from gpuhost.mirror import debrepo, layout
+from gpuhost.mirror import debrepo, layout, modules, rpmrepo
 from gpuhost.mirror.debrepo import Release
 from gpuhost.mirror.layout import System, VendorKeys
 from gpuhost.mirror.signing import SigningKey, signing_key
@@ -24,7 +24,7 @@ from gpuhost.programs import run
 DRIVER_KEY = "site-cuda.asc"
 _DOCKER = ("docker-*", "containerd.io")
 _TOOLKIT = ("nvidia-container-toolkit*", "libnvidia-container*")
-_ARCHITECTURES = ("amd64", "all")
+_ARCHITECTURES = ("amd64", "all", "x86_64", "noarch")
 _HEADER = """\
 # Written by `gpuhost mirror build`: point the hosts of {system} at the site's mirror.
 """
@@ -41,34 +41,45 @@ class Built:
     toolkit: int
 
 
-def build(folder: Path, system: System, packages: Path, url: str) -> Built:
+def build(folder: Path, system: System, packages: Path, url: str, streams: str = "") -> Built:
     """Add the packages in a folder to the mirror in ``folder``, and sign it anew.
 
     What was in the mirror stays in it, so that pins and roll-backs still find
-    their versions. Raises MirrorError where there is no package to serve.
+    their versions. ``streams`` is the YAML of the driver's modules, for dnf. Raises
+    MirrorError where there is no package to serve.
     """
-    found = _sorted_by_repository(packages)
+    found = _sorted_by_repository(packages, system)
     keys = VendorKeys(
         **{name: signing_key(folder / "keys", f"site-{name}") for name in found},
     )
     www = folder / "www"
-    _publish(www, system, keys, found)
+    if system.kind == "rpm":
+        _publish_rpms(
+            www,
+            system,
+            keys,
+            found,
+            modules.kept(folder / "modules" / f"{system.name}.yaml", streams),
+        )
+    else:
+        _publish_debs(www, system, keys, found)
+    _publish_keys(www, system, keys)
     group_vars = folder / "group_vars" / f"{system.name}.yml"
     _write_variables(group_vars, system, layout.variables(url, system, keys, DRIVER_KEY))
     return Built(www, group_vars, **{name: len(debs) for name, debs in found.items()})
 
 
-def _sorted_by_repository(folder: Path) -> dict[str, list[Path]]:
+def _sorted_by_repository(folder: Path, system: System) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {"docker": [], "driver": [], "toolkit": []}
-    for deb in sorted(folder.rglob("*.deb")):
-        name, architecture = _identity(deb)
+    for file in sorted(folder.rglob(f"*.{system.kind}")):
+        name, architecture = _identity(file)
         if architecture in _ARCHITECTURES:
-            found[repository_of(name)].append(deb)
+            found[repository_of(name)].append(file)
     if not any(found.values()):
         raise MirrorError(
-            f"{folder} has no .deb file for amd64.",
-            "Download the packages on a host with the internet (apt-get download …) and name "
-            "the folder that holds them.",
+            f"{folder} has no .{system.kind} file for amd64.",
+            "Leave --packages out to have them downloaded from the vendors, or name the folder "
+            "that holds them.",
         )
     return found
 
@@ -81,17 +92,35 @@ def repository_of(package: str) -> str:
     return "driver"
 
 
-def _identity(deb: Path) -> tuple[str, str]:
+def _identity(file: Path) -> tuple[str, str]:
+    show = ["dpkg-deb", "--show", "--showformat=${Package} ${Architecture}"]
+    if file.suffix == ".rpm":
+        show = ["rpm", "--nosignature", "--query", "--queryformat", "%{NAME} %{ARCH}", "--package"]
     printed = run(
-        ["dpkg-deb", "--show", "--showformat=${Package} ${Architecture}", deb],
-        purpose=f"Reading what {deb} is",
+        [*show, file],
+        purpose=f"Reading what {file} is",
         remedy="Remove the file where it is no package, or download it again.",
     )
     name, architecture = printed.split()
     return name, architecture
 
 
-def _publish(www: Path, system: System, keys: VendorKeys, found: dict[str, list[Path]]) -> None:
+def _publish_rpms(
+    www: Path, system: System, keys: VendorKeys, found: dict[str, list[Path]], streams: str
+) -> None:
+    for key, root, packages, yaml_of_modules in (
+        (keys.docker, system.docker / system.docker_pool, found["docker"], ""),
+        (keys.driver, system.driver, found["driver"], streams),
+        (keys.toolkit, system.toolkit, found["toolkit"], ""),
+    ):
+        debrepo.place(packages, www / root)
+        rpmrepo.sign_packages([www / root / package.name for package in packages], key)
+        rpmrepo.publish(www / root, key, yaml_of_modules)
+
+
+def _publish_debs(
+    www: Path, system: System, keys: VendorKeys, found: dict[str, list[Path]]
+) -> None:
     docker = www / system.docker
     debrepo.place(found["docker"], docker / system.docker_pool)
     release = Release("Docker", "Docker CE", system.codename, "stable")
@@ -101,8 +130,11 @@ def _publish(www: Path, system: System, keys: VendorKeys, found: dict[str, list[
     )
     toolkit = Release("NVIDIA", "NVIDIA Container Toolkit")
     _publish_flat(www / system.toolkit, toolkit, keys.toolkit, found["toolkit"])
+
+
+def _publish_keys(www: Path, system: System, keys: VendorKeys) -> None:
     for key, target in (
-        (keys.docker, docker / "gpg"),
+        (keys.docker, www / system.docker / "gpg"),
         (keys.driver, www / system.driver / DRIVER_KEY),
         (keys.toolkit, www / layout.TOOLKIT / "gpgkey"),
     ):

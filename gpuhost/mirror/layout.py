@@ -28,7 +28,7 @@ TOOLKIT = "libnvidia-container"
 
 @dataclass(frozen=True)
 class System:
-    """An operating system: its name in NVIDIA's repository, its vendor and codename.
+    """An operating system: its name in NVIDIA's repository, its vendor, codename and number.
 
     The vendor and the code name are as Docker's repository has them: for Red
     Hat's family, rhel and the major version.
@@ -37,6 +37,7 @@ class System:
     name: str
     vendor: str
     codename: str
+    number: str
 
     @property
     def kind(self) -> str:
@@ -70,14 +71,14 @@ class System:
 SYSTEMS = {
     system.name: system
     for system in (
-        System("debian12", "debian", "bookworm"),
-        System("debian13", "debian", "trixie"),
-        System("ubuntu2204", "ubuntu", "jammy"),
-        System("ubuntu2404", "ubuntu", "noble"),
-        System("ubuntu2604", "ubuntu", "resolute"),
-        System("rhel8", "rhel", "8"),
-        System("rhel9", "rhel", "9"),
-        System("rhel10", "rhel", "10"),
+        System("debian12", "debian", "bookworm", "12"),
+        System("debian13", "debian", "trixie", "13"),
+        System("ubuntu2204", "ubuntu", "jammy", "22.04"),
+        System("ubuntu2404", "ubuntu", "noble", "24.04"),
+        System("ubuntu2604", "ubuntu", "resolute", "26.04"),
+        System("rhel8", "rhel", "8", "8"),
+        System("rhel9", "rhel", "9", "9"),
+        System("rhel10", "rhel", "10", "10"),
     )
 }
 

@@ -8,6 +8,7 @@ the one or the other, so a mirror does both.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def sign_packages(packages: Sequence[Path], key: SigningKey) -> None:
             ["rpmsign", *words, "--resign", *packages],
             purpose=f"Signing {packages[0].name} and others",
             remedy=_REMEDY,
+        )
+
+
+def check_packages(packages: Sequence[Path], key: Path) -> None:
+    """Raise ProgramError unless the key has signed every one of these .rpm files."""
+    with tempfile.TemporaryDirectory(prefix="gpuhost-rpm-") as database:
+        rpmkeys = ["rpmkeys", "--dbpath", database]
+        run([*rpmkeys, "--import", key], purpose=f"Reading {key}", remedy=_REMEDY)
+        run(
+            [*rpmkeys, "--define", "_pkgverify_level all", "--checksig", *packages],
+            purpose=f"Verifying the signatures of {packages[0].name} and others",
+            remedy="The packages are not what the repository's key vouches for: do not use them.",
         )
 
 
