@@ -135,6 +135,7 @@ def _packages(release: Release) -> list[str]:
 
 def _leave_to_dnf(root: Path) -> None:
     """Have nothing in a host tell that its programs are Debian's and came through dpkg."""
+    _in(root, "rpm", "--initdb")
     for path in [path for pattern in _OF_DPKG for path in root.glob(pattern)]:
         if path.is_dir():
             shutil.rmtree(path)
