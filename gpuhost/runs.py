@@ -59,6 +59,11 @@ def keep_evidence(run: Run, evidence: Mapping[str, Any]) -> None:
         _keep(run.evidence_path(host), document)
 
 
+def kept_evidence(run: Run, host: str) -> Any:
+    """The Evidence of a host as it was kept."""
+    return json.loads(run.evidence_path(host).read_text())
+
+
 def keep_desired(run: Run, desired: Mapping[str, Desired]) -> None:
     """Keep what each host was declared to be, so that its evidence can be judged again.
 

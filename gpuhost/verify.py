@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from gpuhost import __version__, checks, runs, site_checks
+from gpuhost import __version__, checks, runs, site_checks, survival
 from gpuhost.checks.measures import measures
 from gpuhost.checks.registry import Check, requirements, select
 from gpuhost.checks.sight import partition
@@ -16,6 +16,7 @@ from gpuhost.model import Desired, HostReport, RunReport, Suite
 from gpuhost.probe.schema import Evidence
 from gpuhost.runs import Run
 from gpuhost.settings import Settings
+from gpuhost.survival import Event, Ordeal
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
 
@@ -28,15 +29,34 @@ def verify(
     command: str = "verify",
     names: Collection[str] = (),
     suite: Suite = Suite.STANDARD,
+    consented: Collection[Event] = (),
 ) -> RunReport:
     """Verify every host of ``targets`` and keep the report under ``settings.runs_dir``.
 
     ``names`` limits the checks to those; otherwise they are those of ``suite``.
+    The full one has the hosts go through what they have to survive, as far as
+    that is ``consented`` to.
     """
     run = runs.begin(settings.runs_dir)
     reports = prove(targets, settings, ui, run, names=names, suite=suite)
+    if suite is Suite.FULL and not names:
+
+        def look(gone: Targets, event: Event) -> Mapping[str, HostReport]:
+            after = replace(run, folder=run.folder / survival.FOLDER / event)
+            return prove(gone, settings, ui, after, suite=Suite.STANDARD)
+
+        users = _users(run, reports, targets)
+        reports = Ordeal(targets, settings, ui, reports, users, look).reports(consented)
     complete = is_complete(names, suite)
     return keep(run, finished(run, command, reports.values(), complete=complete), settings, ui)
+
+
+def _users(
+    run: Run, reports: Mapping[str, HostReport], targets: Targets
+) -> dict[str, tuple[str, ...]]:
+    """Who uses each host, as the evidence that was kept shows it."""
+    seen = {name: runs.kept_evidence(run, name) for name in reports if not reports[name].error}
+    return {name: survival.in_use(found, targets.desired[name]) for name, found in seen.items()}
 
 
 def is_complete(names: Collection[str], suite: Suite) -> bool:

@@ -27,7 +27,18 @@ LOCALHOST = "localhost"
     "--suite",
     type=click.Choice([str(suite) for suite in Suite]),
     help="How much: quick reads the host and starts a few containers; standard (the default) "
-    "proves the partitioning too; full adds what is slow.",
+    "proves the partitioning too; full adds what is slow, and on idle hosts a daemon-reload "
+    "after which all has to hold.",
+)
+@click.option(
+    "--restart-docker",
+    is_flag=True,
+    help="With --suite full: restart docker on idle hosts, and see whether all holds.",
+)
+@click.option(
+    "--reboot",
+    is_flag=True,
+    help="With --suite full: reboot idle hosts, and see whether all holds.",
 )
 @click.option(
     "--check",
@@ -66,6 +77,7 @@ def verify(
       gpuhost verify lab-01
       gpuhost verify lab-01 --check partition.gpus
       gpuhost verify --from latest lab-01     judge again, offline
+      gpuhost verify lab-01 --suite full --restart-docker --reboot
       gpuhost verify localhost                this machine, without SSH
     """
     from gpuhost.checks.registry import select
@@ -73,6 +85,12 @@ def verify(
 
     if names and suite:
         raise click.UsageError("--check and --suite exclude each other.")
+    from gpuhost.survival import Event
+
+    consent = {"restart_docker": Event.DOCKER_RESTART, "reboot": Event.REBOOT}
+    events = [event for flag, event in consent.items() if options.pop(flag)]
+    if events and suite != Suite.FULL:
+        raise click.UsageError("--restart-docker and --reboot take --suite full.")
     select(names)
     if saved:
         chosen = Suite(suite or Suite.STANDARD)
@@ -80,9 +98,18 @@ def verify(
     if not hosts:
         raise click.UsageError("Name a host, or evidence with --from.")
     if hosts == (LOCALHOST,):
+        if events:
+            raise click.UsageError("localhost is not restarted by its own verification.")
         return _here(options, names, Suite(suite or Suite.STANDARD), as_json)
     settings, targets, ui = begin(hosts, options)
-    report = use_case(targets, settings, ui, names=names, suite=Suite(suite or Suite.STANDARD))
+    report = use_case(
+        targets,
+        settings,
+        ui,
+        names=names,
+        suite=Suite(suite or Suite.STANDARD),
+        consented=events,
+    )
     return _finish(report, settings, as_json)
 
 
