@@ -22,6 +22,7 @@ from gpuhost.commands.hosts import hosts
 from gpuhost.commands.lab import lab
 from gpuhost.commands.mirror import mirror
 from gpuhost.commands.nightly import nightly
+from gpuhost.commands.onboard import onboard
 from gpuhost.commands.plan import plan
 from gpuhost.commands.provision import provision
 from gpuhost.commands.remove import remove
@@ -41,6 +42,7 @@ Exit codes:
 
 # In the order in which a person meets them.
 COMMANDS = (
+    onboard,
     plan,
     provision,
     verify,

@@ -100,13 +100,16 @@ class Inventory:
             group: tuple(members) for group, members in names["groups"].items()
         }
 
-    def select(self, patterns: Sequence[str]) -> tuple[Host, ...]:
+    def select(self, patterns: Sequence[str], more: Sequence[str] = ()) -> tuple[Host, ...]:
         """The hosts that Ansible's patterns name (``gpu:!lab-03``), in Ansible's order.
+
+        Their variables are also those whose names begin with one of ``more``.
 
         Raises:
             InventoryError: part of a pattern names nothing, or nothing is left.
         """
-        answer = self._reader.ask(patterns=list(patterns), prefixes=declared().prefixes)
+        prefixes = [*declared().prefixes, *more]
+        answer = self._reader.ask(patterns=list(patterns), prefixes=prefixes)
         if answer["unknown"]:
             raise self._unknown(answer["unknown"])
         if not answer["selected"]:
@@ -114,6 +117,23 @@ class Inventory:
                 f"{' '.join(patterns)} selects no host of {self.path}.", self._what_there_is()
             )
         return tuple(Host(**host) for host in answer["selected"])
+
+    def newcomer(self, name: str, group: str, folder: Path, more: Sequence[str]) -> Host:
+        """A host as it would be if a file in ``folder`` added it to a group.
+
+        Its variables are also those whose names begin with one of ``more``.
+        From then on the inventory counts it as one of its hosts.
+
+        Raises:
+            InventoryError: there is no such group.
+        """
+        answer = self._reader.ask(
+            newcomer=name,
+            group=group,
+            folder=str(folder),
+            prefixes=[*declared().prefixes, *more],
+        )
+        return Host(**answer["selected"][0])
 
     def declare(
         self, host: str, roles: Sequence[str], facts: Mapping[str, Any]
@@ -125,6 +145,10 @@ class Inventory:
         """
         answer = self._reader.ask(host=host, roles=list(roles), facts=dict(facts))
         return answer["declared"], answer["unresolved"]
+
+    def complaints(self) -> list[str]:
+        """What Ansible has complained about so far."""
+        return self._reader.reasons()
 
     def _unknown(self, terms: Sequence[str]) -> InventoryError:
         named = self.hosts + tuple(self.groups)
@@ -148,18 +172,26 @@ def load(path: Path) -> Inventory:
         InventoryError: it does not exist, Ansible cannot parse all of it, or
             it has no hosts.
     """
-    path = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow links, Ansible does not)
-    if not path.exists():
-        raise _missing(path)
-    reader = _Reader(path)
-    inventory = Inventory(path, reader)
+    inventory = parse(path)
     if not inventory.hosts:
-        words = "; ".join(reader.reasons())
+        words = "; ".join(inventory.complaints())
         raise InventoryError(
-            f"The inventory {path} has no hosts{f': {words}' if words else '.'}",
+            f"The inventory {inventory.path} has no hosts{f': {words}' if words else '.'}",
             "Add a host, or choose another inventory with -i PATH.",
         )
     return inventory
+
+
+def parse(path: Path) -> Inventory:
+    """Parse the inventory at ``path``, which may have no hosts yet.
+
+    Raises:
+        InventoryError: it does not exist, or Ansible cannot parse all of it.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow links, Ansible does not)
+    if not path.exists():
+        raise _missing(path)
+    return Inventory(path, _Reader(path))
 
 
 def desired(host: Host) -> Desired:

@@ -7,6 +7,7 @@ are JSON, one a line; the first answer comes unasked:
 
     {"hosts": [name…], "groups": {name: [host…]}}
     {"patterns": [pattern…], "prefixes": [prefix…]}  →  {"selected": [host…], "unknown": [pattern…]}
+    {"newcomer": name, "group": group, "folder": path, "prefixes": […]}  →  as for patterns
     {"host": name, "roles": [role…], "facts": {…}}   →  {"declared": {role: …}, "unresolved": {…}}
     anything that Ansible objects to                 →  {"error": its words}
 
@@ -71,6 +72,13 @@ class Reader:
             return {"selected": [], "unknown": unknown}
         hosts = self._manager.get_hosts(terms)
         return {"selected": [self._host(h, tuple(prefixes)) for h in hosts], "unknown": []}
+
+    def imagine(self, newcomer: str, group: str, folder: str, prefixes: list[str]) -> Answer:
+        """The host that would be if a file in ``folder`` added it to the group."""
+        self._manager.add_host(newcomer, group)
+        host = self._manager.get_host(newcomer)
+        host.set_variable("inventory_dir", folder)
+        return {"selected": [self._host(host, tuple(prefixes))], "unknown": []}
 
     def declare(self, host: str, roles: list[str], facts: dict[str, Any]) -> Answer:
         """What each of the roles declares for a host with these facts."""
@@ -202,7 +210,10 @@ def answers(reader: Reader, questions: Iterable[str]) -> Iterator[Answer]:
     for question in questions:
         asked = json.loads(question)
         try:
-            yield reader.declare(**asked) if "facts" in asked else reader.select(**asked)
+            if "newcomer" in asked:
+                yield reader.imagine(**asked)
+            else:
+                yield reader.declare(**asked) if "facts" in asked else reader.select(**asked)
         except AnsibleError as error:
             yield refusal(error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gpuhost import locks, runs, secrets, stamps, upgrades
@@ -79,12 +79,14 @@ def provision(
     passwords: Mapping[Login, str] | None = None,
     include_busy: bool = False,
     auto_rollback: bool = False,
+    before_proof: Callable[[Targets], Targets] = lambda targets: targets,
 ) -> RunReport:
     """Apply the roles to the hosts that were planned, and prove those that came through.
 
     Hosts in use are left alone unless ``include_busy``. ``passwords`` are of
     registry logins, where the inventory does not have them. ``auto_rollback``:
-    an upgrade that is not proven is taken back.
+    an upgrade that is not proven is taken back. ``before_proof`` may declare
+    more of the hosts that came through.
     """
     run = runs.begin(settings.runs_dir)
     busy = {} if include_busy else {name: _busy(name, planned.busy[name]) for name in planned.busy}
@@ -103,7 +105,7 @@ def provision(
             applied = Applied({}, {})
             if working.hosts:
                 applied = apply(PLAYBOOK, working, roles, settings, ui, variables=variables)
-            proven = prove(hosts.without(applied.failures), settings, ui, run)
+            proven = prove(before_proof(hosts.without(applied.failures)), settings, ui, run)
             reports = [applied.failures.get(name) or proven[name] for name in batch]
             back = upgrades.unproven(reports, applied.versions)
             taken = upgrades.take_back(hosts, settings, ui, back) if auto_rollback else {}

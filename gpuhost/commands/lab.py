@@ -47,8 +47,19 @@ def lab() -> None:
     shell_complete=pasts,
     help="What its past left on the host, several allowed; see `lab histories`.",
 )
+@click.option(
+    "--unlisted",
+    is_flag=True,
+    help="As an installer leaves it: in no inventory, with a password login; for `onboard`.",
+)
 def lab_up(
-    names: tuple[str, ...], gpus: int, model: str, release: str, past: tuple[str, ...]
+    names: tuple[str, ...],
+    *,
+    gpus: int,
+    model: str,
+    release: str,
+    past: tuple[str, ...],
+    unlisted: bool,
 ) -> ExitCode:
     """Start rehearsal hosts (by default lab-01) and write inventories/lab."""
     from gpuhost import lab as room
@@ -56,7 +67,7 @@ def lab_up(
     from gpuhost.ui import choose
 
     names = names or ("lab-01",)
-    room.up(
+    hosts = room.up(
         names,
         gpus=gpus,
         model=model,
@@ -64,9 +75,15 @@ def lab_up(
         project=find_project(Path.cwd()),
         progress=choose().say,
         past=past,
+        listed=not unlisted,
     )
     click.echo(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} up. Next:")
-    click.echo(f"  gpuhost provision {' '.join(names)}")
+    for host in [host for host in hosts if not host.listed]:
+        click.echo(f"  gpuhost onboard {host.name} {room.onboard_options(host)}")
+        click.echo(f"  The password is {room.password(host)}")
+    listed = [host.name for host in hosts if host.listed]
+    if listed:
+        click.echo(f"  gpuhost provision {' '.join(listed)}")
     return ExitCode.OK
 
 

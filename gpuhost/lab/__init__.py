@@ -8,7 +8,8 @@ lab takes root and Debian packages, and no hypervisor.
 from gpuhost.lab.add_image import add_image
 from gpuhost.lab.bring_up import up
 from gpuhost.lab.inside import attempt, execute
-from gpuhost.lab.listing import LabHost, list_hosts, ssh_argv
+from gpuhost.lab.keys import password
+from gpuhost.lab.listing import LabHost, list_hosts, onboard_options, ssh_argv
 from gpuhost.lab.power import power_off, reboot
 from gpuhost.lab.releases import RELEASES
 from gpuhost.lab.requirements import check_requirements
@@ -24,6 +25,8 @@ __all__ = [
     "down_all",
     "execute",
     "list_hosts",
+    "onboard_options",
+    "password",
     "power_off",
     "reboot",
     "ssh_argv",

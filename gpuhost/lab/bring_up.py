@@ -61,10 +61,12 @@ def up(
     project: Path,
     progress: Progress,
     past: Sequence[str] = (),
+    listed: bool = True,
 ) -> tuple[HostRecord, ...]:
     """Have lab hosts of these names run, each with so many simulated GPUs of a model.
 
     ``release`` is one of ``RELEASES``; ``past`` names the histories of new hosts.
+    ``listed`` False leaves new hosts out of the inventories, to be onboarded.
     A host that runs already is left as it is, one that is off is booted again. The
     hosts' inventory is written to
     ``project/inventories/lab``. The first run on a machine builds the base
@@ -75,7 +77,7 @@ def up(
     come up, and UsageError for names, models or releases that cannot be.
     """
     where = settings.load()
-    wanted = _wanted(names, gpus, model, release, past)
+    wanted = replace(_wanted(names, gpus, model, release, past), listed=listed)
     requirements.check_requirements()
     with keyed.locked(where.state, LOCK):
         store = Store(where.state)
@@ -110,6 +112,7 @@ class _Wanted:
     model: str
     release: str
     histories: tuple[str, ...]
+    listed: bool = True
 
 
 def _wanted(
@@ -148,6 +151,7 @@ def _records(where: LabSettings, store: Store, wanted: _Wanted) -> list[HostReco
             gpus=wanted.gpus,
             model=wanted.model,
             histories=wanted.histories,
+            listed=wanted.listed,
         )
         _refuse_change(record, wanted)
         taken.add(record.address)

@@ -35,6 +35,13 @@ _HOSTS = """\
 """
 
 
+# Of each setting sshd takes the first, and this file's name sorts before the base's.
+_SSHD_AS_INSTALLED = """\
+PasswordAuthentication yes
+AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/lab-keys/%u
+"""
+
+
 @dataclass(frozen=True)
 class Servers:
     """What a host knows of the lab's servers.
@@ -55,7 +62,11 @@ def furnish(record: HostRecord, servers: Servers, operator_key: Path) -> None:
     root = record.part("root")
     for name, text in _identity(record, servers).items():
         write(root / name, text)
-    _install_keys(record, root, operator_key)
+    _install_host_key(record, root)
+    if record.listed:
+        _let_in(root, operator_key)
+    else:
+        _let_in_as_installed(record, root, operator_key)
     for name, text in servers.package_sources.items():
         write(root / name, text)
     trust(root, servers.ca)
@@ -73,10 +84,14 @@ def _identity(record: HostRecord, servers: Servers) -> dict[str, str]:
     }
 
 
-def _install_keys(record: HostRecord, root: Path, operator_key: Path) -> None:
+def _install_host_key(record: HostRecord, root: Path) -> None:
     private = keys.host_key(record)
     for source, mode in ((private, 0o600), (keys.public_half(private), 0o644)):
         write(root / "etc" / "ssh" / source.name, source.read_text(), mode)
+
+
+def _let_in(root: Path, operator_key: Path) -> None:
+    """Let the operator in by key, as on a host that is in the inventory."""
     home = root / "home" / OPERATOR
     owner = home.stat()
     authorized = home / ".ssh" / "authorized_keys"
@@ -84,6 +99,20 @@ def _install_keys(record: HostRecord, root: Path, operator_key: Path) -> None:
     authorized.parent.chmod(0o700)
     for path in (authorized.parent, authorized):
         os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _let_in_as_installed(record: HostRecord, root: Path, operator_key: Path) -> None:
+    """Let the operator in by password, as an installer leaves a host.
+
+    The lab's own key is no user's: it opens the host as its console would.
+    """
+    write(root / "etc/ssh/sshd_config.d/00-gpuhost-lab-password.conf", _SSHD_AS_INSTALLED)
+    write(root / "etc/ssh/lab-keys" / OPERATOR, keys.public_half(operator_key).read_text())
+    run(
+        ["chroot", root, "chpasswd"],
+        purpose=f"Setting the password of {OPERATOR} on {record.name}",
+        stdin=f"{OPERATOR}:{keys.password(record)}\n",
+    )
 
 
 def trust(root: Path, ca: Path) -> None:

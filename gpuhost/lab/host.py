@@ -41,6 +41,7 @@ def describe(
     gpus: int,
     model: str,
     histories: tuple[str, ...] = (),
+    listed: bool = True,
 ) -> HostRecord:
     """The record of a host that is to be made: everything that it will hold is in it."""
     return HostRecord(
@@ -54,6 +55,7 @@ def describe(
         folder=str(settings.state / "hosts" / name),
         group=str(Path(settings.bridge) / name),
         histories=histories,
+        listed=listed,
     )
 
 

@@ -24,11 +24,31 @@ _HEADER = """\
 
 
 def write(folder: Path, records: Sequence[HostRecord], operator_key: Path) -> None:
-    """Write the inventory of these hosts into a folder, with their SSH keys beside it."""
+    """Write the inventory of these hosts into a folder, with their SSH keys beside it.
+
+    Of hosts that it does not list there are only the groups; what an onboarding
+    has made of them stays.
+    """
     known_hosts = folder / KNOWN_HOSTS_FILE
-    known_hosts.write_text(keys.known_hosts(records))
-    text = yaml.safe_dump(content(records, operator_key, known_hosts), sort_keys=False)
+    added = _onboarded(folder / HOSTS_FILE, records)
+    known_hosts.write_text(keys.known_hosts(r for r in records if r.listed or r.name in added))
+    found = content(records, operator_key, known_hosts)
+    for record in records:
+        if record.name in added:
+            hosts = found["lab"]["children"][f"lab_{record.release}"]["hosts"]
+            hosts[record.name] = added[record.name]
+    text = yaml.safe_dump(found, sort_keys=False)
     (folder / HOSTS_FILE).write_text(_HEADER + text)
+
+
+def _onboarded(path: Path, records: Sequence[HostRecord]) -> dict[str, Any]:
+    """The entries of hosts that are not listed and that somebody has added to the file."""
+    if not path.exists():
+        return {}
+    releases = yaml.safe_load(path.read_text())["lab"]["children"].values()
+    there = {name: entry for release in releases for name, entry in release["hosts"].items()}
+    unlisted = [record.name for record in records if not record.listed]
+    return {name: there[name] for name in unlisted if name in there}
 
 
 def remove(folder: Path) -> None:
@@ -69,5 +89,6 @@ def _release(records: Sequence[HostRecord]) -> dict[str, Any]:
                 "nvidia_driver_branch": packages.branch_for(models.find(record.model)),
             }
             for record in records
+            if record.listed
         },
     }

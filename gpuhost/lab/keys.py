@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,16 @@ def operator_key(state: Path) -> Path:
 def host_key(record: HostRecord) -> Path:
     """The private key that proves a host to be that host."""
     return _ensure(record.part(HOST_KEY), comment=f"root@{record.name}")
+
+
+def password(record: HostRecord) -> str:
+    """The operator's password on a host that was left as an installer leaves it."""
+    path = record.part("password")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(4))
+    return path.read_text()
 
 
 def public_half(key: Path) -> Path:

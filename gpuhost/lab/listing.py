@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpuhost.lab import host, inside, settings
-from gpuhost.lab.state import Store
+from gpuhost.lab import host, inside, inventory_file, settings
+from gpuhost.lab.base import OPERATOR
+from gpuhost.lab.state import HostRecord, Store
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,15 @@ def list_hosts() -> tuple[LabHost, ...]:
             state="running" if host.is_running(record) else "off",
         )
         for record in Store(settings.load().state).hosts()
+    )
+
+
+def onboard_options(record: HostRecord) -> str:
+    """How a host that no inventory lists is onboarded into the lab's."""
+    return (
+        f"--address {record.address} --user {OPERATOR} --ask-password "
+        f"--install-key ~/.ssh/id_ed25519.pub --group lab_{record.release} "
+        f"-i {inventory_file.FOLDER}"
     )
 
 

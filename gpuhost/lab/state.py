@@ -60,6 +60,8 @@ class HostRecord:
     ``variables`` are the Ansible variables that follow from its release.
     ``complete`` says that its root file system was furnished to the end,
     ``histories`` are those that it is to have, ``lived`` those that it has.
+    ``listed`` says whether the lab's inventories name it; one that is not is
+    there to be onboarded.
     """
 
     name: str
@@ -75,6 +77,7 @@ class HostRecord:
     complete: bool = False
     histories: tuple[str, ...] = ()
     lived: tuple[str, ...] = ()
+    listed: bool = True
     holdings: Holdings = field(default_factory=Holdings)
 
     def part(self, name: str) -> Path:

@@ -203,7 +203,7 @@ Shape = tuple[Any, ...]
 
 def _check(before: str, after: str, path: Path, key: str, value: Value) -> None:
     """Raise YamlTextError unless the texts differ by just that entry."""
-    dumped = yaml.compose(yaml.safe_dump(value), Loader=yaml.SafeLoader)
+    dumped = yaml.compose(yaml.safe_dump(value, sort_keys=False), Loader=yaml.SafeLoader)
     meant = _put(_shape(compose(before)), path, key, _shape(dumped))
     if _shape(compose(after)) != meant:
         raise YamlTextError("it is written in a way to which nothing can be added safely")

@@ -15,8 +15,9 @@ from gpuhost.ui.plain import PlainUi
 __all__ = ["Ui", "choose"]
 
 
-def choose(stream: TextIO = sys.stderr, *, quiet: bool = False) -> Ui:
-    """The view that suits ``stream``."""
+def choose(stream: TextIO | None = None, *, quiet: bool = False) -> Ui:
+    """The view that suits ``stream``, by default standard error."""
+    stream = sys.stderr if stream is None else stream
     if quiet:
         return Ui()
     if stream.isatty() and os.environ.get("TERM") != "dumb":

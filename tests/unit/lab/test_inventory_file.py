@@ -9,6 +9,7 @@ from support.lab_records import make_record
 from gpuhost.lab import inventory_file, keys
 from gpuhost.lab.settings import LabSettings
 from gpuhost.lab.state import HostRecord
+from gpuhost.onboard.yaml_text import insert
 
 
 @pytest.fixture
@@ -127,3 +128,31 @@ def test_a_gpu_is_declared_by_its_own_name_whatever_board_it_is_on(
     content = inventory_file.content((on_board,), Path("/k/ops"), Path("/p/known_hosts"))
     (host,) = content["lab"]["children"]["lab_debian12"]["hosts"].values()
     assert host["gpuhost_gpu_model"] == "H100"
+
+
+def test_a_host_that_is_not_listed_has_its_group_and_no_entry(
+    records: tuple[HostRecord, ...], tmp_path: Path
+) -> None:
+    bare = replace(records[1], listed=False)
+    inventory_file.write(tmp_path, (records[0], bare), tmp_path / "ops")
+    written = yaml.safe_load((tmp_path / "hosts.yml").read_text())["lab"]["children"]
+    assert written["lab_debian13"]["hosts"] == {}
+    assert written["lab_debian13"]["vars"] == {"nvidia_driver_repo_url": "http://mirror/debian13"}
+    assert bare.address not in (tmp_path / "known_hosts").read_text()
+
+
+def test_what_an_onboarding_wrote_stays_when_other_hosts_come_and_go(
+    records: tuple[HostRecord, ...], tmp_path: Path
+) -> None:
+    bare = replace(records[1], listed=False)
+    inventory_file.write(tmp_path, (bare,), tmp_path / "ops")
+    text = (tmp_path / "hosts.yml").read_text()
+    entry = {"ansible_host": bare.address, "gpuhost_gpu_count": 4}
+    hosts = ("lab", "children", "lab_debian13", "hosts")
+    (tmp_path / "hosts.yml").write_text(insert(text, hosts, bare.name, entry))
+    inventory_file.write(tmp_path, (records[0], bare), tmp_path / "ops")
+    written = yaml.safe_load((tmp_path / "hosts.yml").read_text())["lab"]["children"]
+    assert written["lab_debian13"]["hosts"] == {bare.name: entry}
+    assert bare.address in (tmp_path / "known_hosts").read_text()
+    inventory_file.write(tmp_path, (records[0],), tmp_path / "ops")
+    assert bare.name not in (tmp_path / "hosts.yml").read_text()

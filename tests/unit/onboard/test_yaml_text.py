@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpuhost.onboard.yaml_text import YamlTextError, compose, group_paths, insert
 
-ENTRY: dict[str, Any] = {"ansible_host": "192.0.2.7", "gpuhost_gpu_count": 4}
+ENTRY: dict[str, Any] = {"gpuhost_gpu_count": 4, "ansible_host": "192.0.2.7"}
 SITE = """\
 ---
 # Our GPU hosts.
@@ -36,8 +36,8 @@ gpu_hosts:
 """
 NEW = """\
         gpu-07:
-          ansible_host: 192.0.2.7
           gpuhost_gpu_count: 4
+          ansible_host: 192.0.2.7
 """
 
 
