@@ -104,9 +104,7 @@ class _Spot:
 
     def _add_lines(self, text: str, after: int, new: Mapping[str, Any]) -> str:
         place = self._next_line(text, after)
-        dumped = yaml.safe_dump(
-            dict(new), sort_keys=False, width=ONE_LINE, allow_unicode=True, indent=self.step
-        )
+        dumped = yaml.safe_dump(dict(new), sort_keys=False, width=ONE_LINE, indent=self.step)
         newline = "\r\n" if "\r\n" in text else "\n"
         lines = newline.join(f"{' ' * self.column}{line}" for line in dumped.splitlines())
         if place and not text[:place].endswith("\n"):
@@ -189,9 +187,7 @@ def _end(pair: tuple[Node, Node]) -> int:
 
 
 def _in_braces(new: Mapping[str, Any]) -> str:
-    dumped = yaml.safe_dump(
-        dict(new), sort_keys=False, width=ONE_LINE, allow_unicode=True, default_flow_style=True
-    )
+    dumped = yaml.safe_dump(dict(new), sort_keys=False, width=ONE_LINE, default_flow_style=True)
     return dumped.strip()[1:-1]
 
 

@@ -90,6 +90,11 @@ def test_hosts_are_added_however_the_group_is_written(text: str) -> None:
         assert "\n" not in changed.replace("\r\n", "")
 
 
+def test_a_value_with_odd_line_ends_is_written_in_one_line() -> None:
+    changed = insert("g:\n  hosts:\n    a:\n", ("g", "hosts", "a"), "v", "\x85\u2028é")
+    assert yaml.safe_load(changed)["g"]["hosts"]["a"] == {"v": "\x85\u2028é"}
+
+
 def test_line_ends_of_two_kinds_stay_as_they_are() -> None:
     changed = insert("g:\r\n  hosts:\n    a:\n", ("g", "hosts"), "b", 1)
     assert changed == "g:\r\n  hosts:\n    a:\n    b: 1\r\n"
