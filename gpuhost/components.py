@@ -52,6 +52,13 @@ COMPONENTS = (
         after=("nvidia_driver",),
     ),
     Component(
+        role="nvidia_mig",
+        label="mig",
+        areas=(),
+        after=("nvidia_driver",),
+        packages=("nvidia-mig-manager",),
+    ),
+    Component(
         role="docker_ce",
         label="docker",
         areas=("docker",),

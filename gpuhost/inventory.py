@@ -24,6 +24,7 @@ from typing import IO, Any
 from gpuhost import ansible_env, specs
 from gpuhost.errors import DesiredStateError, InventoryError, PlaybookError
 from gpuhost.model import Desired, Login
+from gpuhost.parse import mig
 from gpuhost.specs import Problem, Specs
 from gpuhost.suggest import did_you_mean
 
@@ -51,6 +52,8 @@ VARIABLE_OF = {
     "docker_version": "docker_ce_version",
     "daemon_config": "docker_ce_daemon_config",
     "toolkit_version": "nvidia_container_toolkit_version",
+    "mig_layout": "nvidia_mig_layout",
+    "mig_config": "nvidia_mig_config",
     "docker_users": "docker_users_names",
     "registry_logins": "registry_login_registries",
     "free_mib": "preflight_free_mib",
@@ -217,6 +220,10 @@ def desired_states(hosts: Iterable[Host]) -> dict[str, Desired]:
             Problem(name, f"cannot be resolved: {w}") for name, w in host.unresolved.items()
         ]
         problems += _too_small(values)
+        problems += [
+            Problem("nvidia_mig_layout", words)
+            for words in mig.problems(values["nvidia_mig_layout"], values["nvidia_mig_config"])
+        ]
         for problem in problems:
             found.setdefault(problem, []).append(host.name)
         states[host.name] = _desired(values)

@@ -68,6 +68,8 @@ class Desired:
     docker_version: str | None = None
     daemon_config: Mapping[str, Any] = field(default_factory=dict)
     toolkit_version: str | None = None
+    mig_layout: str = ""
+    mig_config: Mapping[str, Any] = field(default_factory=dict)
     docker_users: tuple[str, ...] = ()
     registry_logins: tuple[Login, ...] = ()
     free_mib: Mapping[str, int] = field(default_factory=dict)

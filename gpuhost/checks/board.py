@@ -5,11 +5,19 @@ from __future__ import annotations
 import re
 
 from gpuhost.checks.facts import Facts
-from gpuhost.checks.finding import Finding, failed, not_applicable, passed, undetermined
+from gpuhost.checks.finding import (
+    Finding,
+    failed,
+    not_applicable,
+    not_declared,
+    passed,
+    undetermined,
+)
 from gpuhost.checks.gpu import nvml_words
 from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import REBOOT
 from gpuhost.checks.words import counted, listed
+from gpuhost.parse.mig import division, expected, found
 from gpuhost.parse.pci import is_nvswitch
 from gpuhost.parse.versions import same
 from gpuhost.probe.schema import Driver, Package
@@ -59,6 +67,39 @@ def mig_mode(facts: Facts) -> Finding:
     if not divided:
         return passed(f"off on {counted(len(gpus), 'GPU')}")
     return passed(f"on for {counted(len(divided), 'GPU')}: {counted(devices, 'MIG device')}")
+
+
+@check("gpu.mig", "The GPUs are divided as declared", needs=("nvml", "pci"))
+def layout(facts: Facts) -> Finding:
+    """No MIG device survives a reboot: without the service that makes them anew, jobs find none.
+
+    Look at the journal of nvidia-mig-manager.service, and provision the host again: it applies
+    the layout as soon as nothing uses the GPUs.
+    """
+    desired, gpus = facts.desired, facts.nvml["gpus"]
+    shown = listed(f"GPU {gpu['index']} is {division(found(gpu))}" for gpu in gpus)
+    if not desired.mig_layout:
+        return not_declared("nvidia_mig_layout", shown or nvml_words(facts.nvml) or "no GPU")
+    wanted = expected(desired.mig_config[desired.mig_layout], gpus, facts.pci["devices"])
+    if not wanted:
+        return undetermined(
+            f"the layout {desired.mig_layout} speaks of no GPU that is here",
+            seen=shown or nvml_words(facts.nvml) or "no GPU",
+            expected=f"GPUs that the layout {desired.mig_layout} is for",
+            cause="NVML does not answer, or devices and device-filter name other GPUs",
+            remedy="nvidia-smi -L  # compare with nvidia_mig_config",
+        )
+    other = [g for g in gpus if g["index"] in wanted and found(g) != wanted[g["index"]]]
+    if not other:
+        return passed(f"{desired.mig_layout}: {shown}")
+    return failed(
+        f"{counted(len(other), 'GPU')} not divided as the layout {desired.mig_layout} says",
+        seen=listed(f"GPU {gpu['index']} is {division(found(gpu))}" for gpu in other),
+        expected=listed(f"GPU {g['index']} is {division(wanted[g['index']])}" for g in other),
+        cause="nvidia-mig-manager.service failed at boot, or somebody divided the GPUs by hand",
+        remedy="journalctl -u nvidia-mig-manager.service -b; then: systemctl restart "
+        "nvidia-mig-manager.service nvidia-cdi-refresh.service  # while nothing uses the GPUs",
+    )
 
 
 def _mode(is_on: bool | None) -> str:

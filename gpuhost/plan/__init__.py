@@ -10,7 +10,7 @@ from gpuhost.checks.facts import Facts, SectionMissingError
 from gpuhost.components import COMPONENTS, ROLES, Component
 from gpuhost.declared import Declarations
 from gpuhost.model import CheckResult, Desired, Verdict
-from gpuhost.plan import containers, driver, fabric, packages
+from gpuhost.plan import containers, driver, fabric, mig, packages
 from gpuhost.plan.host import Host
 from gpuhost.plan.model import BUILDS_ON, Change, HostPlan, Run
 from gpuhost.probe.owner import LABEL as TRIAL_LABEL
@@ -30,6 +30,7 @@ BEFORE: Mapping[str, Callable[[Host], Iterator[Change]]] = {"driver": driver.fir
 AFTER: Mapping[str, Callable[[Host], Iterator[Change]]] = {
     "driver": driver.last,
     "fabric": fabric.manager,
+    "mig": mig.layout,
     "docker": containers.docker,
     "toolkit": containers.toolkit,
     "users": containers.users,

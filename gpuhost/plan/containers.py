@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from gpuhost.plan.driver import replacement
 from gpuhost.plan.host import DAEMON_JSON, FILE_MODE, Host, unit
 from gpuhost.plan.model import Change
 from gpuhost.plan.packages import to_install
+from gpuhost.probe.schema import DeviceNode
 
 DOCKER_ROLE = "docker_ce"
 TOOLKIT_ROLE = "nvidia_container_toolkit"
@@ -22,6 +24,7 @@ DOCKER_UNIT = "docker.service"
 CDI_SPEC = "/var/run/cdi/nvidia.yaml"
 CDI_UNITS = ("nvidia-cdi-refresh.service", "nvidia-cdi-refresh.path")
 GPU_NODE = re.compile(r"/dev/nvidia\d[^/]*")
+CAPABILITIES = "/dev/nvidia-caps/"
 
 Difference = tuple[str, Any, Any]
 
@@ -94,13 +97,20 @@ def _cdi(host: Host, installs: bool) -> Iterator[Change]:
         if found and found["enabled_state"] == "disabled":
             yield Change("toolkit", "enable", name)
     text = next((s["text"] for s in section["cdi_specs"] if s["path"] == CDI_SPEC), None)
-    nodes = [n["path"] for n in host.facts.driver["device_nodes"] if GPU_NODE.fullmatch(n["path"])]
+    nodes = [n["path"] for n in host.facts.driver["device_nodes"] if _is_handed_out(n)]
     why = role_modules.load("cdi_staleness").staleness(text, host.state["loaded_version"], nodes)
     if text is None and installs:
         yield Change("toolkit", "generate", "the CDI specification")
     elif why or replacement(host):
         note = why or "it is of the driver that is replaced"
         yield Change("toolkit", "renew", "the CDI specification", note=note)
+
+
+def _is_handed_out(node: DeviceNode) -> bool:
+    """Whether containers are given a node: a GPU's, or the right to use a part of one."""
+    if GPU_NODE.fullmatch(node["path"]):
+        return True
+    return node["path"].startswith(CAPABILITIES) and bool(int(node["mode"], 8) & stat.S_IROTH)
 
 
 def users(host: Host) -> Iterator[Change]:

@@ -8,7 +8,7 @@ from gpuhost.declared import Blocker
 from gpuhost.model import Login
 
 # What restarts the daemon, or takes the GPUs away for a while.
-DISTURBING = ("driver", "docker", "toolkit")
+DISTURBING = ("driver", "mig", "docker", "toolkit")
 NEVER_RAN = "its role has not come to its end here yet"
 BUILDS_ON = "runs, which it builds on"
 

@@ -22,7 +22,7 @@ PACKAGES = (
     "linux-modules-nvidia-*",
     "linux-objects-nvidia-*",
 )
-TOOLKIT_PACKAGE = re.compile(r"(lib)?nvidia-container")
+TOOLKIT_PACKAGE = re.compile(r"(lib)?nvidia-container|nvidia-mig-manager")
 # Debian's own packages install the module under the second name.
 MODULES = ("nvidia", "nvidia-current")
 LIBRARY = "libnvidia-ml.so.1"

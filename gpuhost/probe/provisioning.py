@@ -27,6 +27,8 @@ FOLDERS = (
     "/etc/yum.repos.d",
     "/etc/pki/rpm-gpg",
     "/etc/systemd/system/nvidia-persistenced.service.d",
+    "/etc/systemd/system/nvidia-mig-manager.service.d",
+    "/etc/nvidia-mig-manager",
 )
 # What dockerd reads at its start.
 READ_AT_START = (

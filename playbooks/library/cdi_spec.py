@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from ansible.module_utils import driver_state, run_lock
@@ -46,8 +47,14 @@ UNITS = (SERVICE, "nvidia-cdi-refresh.path")
 
 
 def gpu_nodes() -> list[str]:
-    """The device nodes of the GPUs, ``/dev/nvidia0`` and so on."""
-    return sorted(str(node) for node in Path("/dev").glob("nvidia[0-9]*"))
+    """The nodes of the GPUs, ``/dev/nvidia0`` and so on, and of the rights to MIG devices."""
+    rights = [node for node in Path("/dev/nvidia-caps").glob("nvidia-cap*") if is_for_all(node)]
+    return sorted(str(node) for node in (*Path("/dev").glob("nvidia[0-9]*"), *rights))
+
+
+def is_for_all(node: Path) -> bool:
+    """Whether others may open a node: those of MIG's configuration and monitoring are root's."""
+    return bool(node.stat().st_mode & stat.S_IROTH)
 
 
 def disabled_units(module: AnsibleModule) -> list[str]:

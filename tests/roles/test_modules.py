@@ -314,6 +314,16 @@ def test_a_specification_is_compared_with_driver_and_gpus(
     assert bool(reason) is bool(words)
 
 
+def test_a_specification_has_the_rights_to_the_mig_devices_that_there_are_and_no_others() -> None:
+    right = "/dev/nvidia-caps/nvidia-cap{}"
+    text = f"x.so.550.163.01 /dev/nvidia0 {right.format(12)} {right.format(13)}"
+    nodes = ["/dev/nvidia0", right.format(12), right.format(13)]
+    assert cdi_spec.staleness(text, "550.163.01", nodes) == ""
+    assert "it lacks" in cdi_spec.staleness(text, "550.163.01", [*nodes, right.format(1)])
+    gone = cdi_spec.staleness(text, "550.163.01", nodes[:-1])
+    assert gone == f"it has {right.format(13)}, which is gone"
+
+
 def test_a_missing_specification_is_stale() -> None:
     assert cdi_spec.staleness(None, "580.178.04", []) == "there is none"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuhost.lab.faults.registry import Fault
+from gpuhost.lab.faults.registry import REFRESH_CDI, TRIALS, Fault
 
 SWITCH_BOARD = "H100-HGX"
 
@@ -37,7 +37,19 @@ FAULTS = (
         check="driver.fabric_manager",
         cause="upgraded without the other",
         remedy="apt-get install nvidia-fabricmanager",
-        consequences=("gpu.fabric", "driver.hold"),
+        consequences=("gpu.fabric", "driver.held"),
         model=SWITCH_BOARD,
+    ),
+    Fault(
+        name="mig-without-cdi",
+        area="cdi",
+        about="GPU 1 was divided by hand, and the CDI specification is from before that",
+        make="nvidia-smi -i 1 -mig 1 && nvidia-smi mig -i 1 -cgi 9,9 -C",
+        mend="nvidia-smi mig -i 1 -dci; nvidia-smi mig -i 1 -dgi; nvidia-smi -i 1 -mig 0; "
+        f"{REFRESH_CDI}",
+        check="cdi.matches",
+        cause="MIG changed after it was generated",
+        remedy="nvidia-cdi-refresh",
+        consequences=TRIALS,
     ),
 )

@@ -9,6 +9,7 @@ is loaded follows at the next boot or modprobe.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from gpuhost.lab.keyed import ensure_built, key_of, locked
 from gpuhost.mirror.debrepo import place
 
 FIRST_WITH_PLAIN_FABRIC_MANAGER = 580
+MIG_MANAGER_VERSION = "0.14.2-1"
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def build(cache: Path, out: Path, vendor: str) -> list[Path]:
 
 
 def _build(cache: Path, scratch: Path, kernel: str, vendor: str) -> Path:
-    packages = [_dkms(), _headers(kernel)]
+    packages = [_dkms(), _headers(kernel), _mig_manager()]
     binaries = _compile(scratch / "native")
     for driver in DRIVERS:
         smi = _nvidia_smi(cache, driver, scratch / f"smi-{driver.version}")
@@ -409,6 +411,26 @@ def _headers(kernel: str) -> Package:
         files={f"{source}/Makefile": Entry(text=f"# {kernel}\n")},
         links={f"usr/lib/modules/{kernel}/build": f"/{source}"},
         scripts={"postinst": postinst},
+    )
+
+
+def _mig_manager() -> Package:
+    folder, unit = "etc/nvidia-mig-manager", "nvidia-mig-manager.service"
+    drop_in = f"etc/systemd/system/{unit}.d/override.conf"
+    layouts = {"all-disabled": [{"devices": "all", "mig-enabled": False}]}
+    config = json.dumps({"version": "v1", "mig-configs": layouts}) + "\n"
+    return Package(
+        "nvidia-mig-manager",
+        MIG_MANAGER_VERSION,
+        "divides GPUs as declared, at every boot",
+        fields={"Depends": "python3"},
+        files={
+            "usr/bin/nvidia-mig-parted": Entry(_DEBIAN / "nvidia-mig-parted", mode=0o755),
+            f"usr/lib/systemd/system/{unit}": Entry(_DEBIAN / unit),
+            f"{folder}/service.sh": Entry(_DEBIAN / "mig-manager.sh"),
+            f"{folder}/config.yaml": Entry(text=config),
+            drop_in: Entry(text="[Service]\nEnvironment=MIG_PARTED_SELECTED_CONFIG=all-disabled\n"),
+        },
     )
 
 

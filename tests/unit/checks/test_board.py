@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,3 +111,28 @@ def test_evidence_from_before_these_fields_can_still_be_judged(host: Any) -> Non
         del gpu["mig_devices"], gpu["fabric"]
     assert host.check("gpu.mig_mode").verdict is Verdict.PASS
     assert host.check("gpu.fabric").verdict is Verdict.SKIP
+
+
+HALVES = {"halves": [{"devices": [1], "mig-enabled": True, "mig-devices": {"1g.5gb": 2}}]}
+
+
+def declared(host: Any, layout: str = "halves") -> Any:
+    host.desired = replace(host.desired, mig_layout=layout, mig_config=HALVES)
+    return host.check("gpu.mig")
+
+
+def test_a_declared_layout_is_compared_with_what_is_found(host: Any) -> None:
+    assert host.check("gpu.mig").verdict is Verdict.SKIP
+    result = declared(host)
+    assert result.verdict is Verdict.FAIL
+    assert result.seen == "GPU 1 is whole"
+    assert result.expected == "GPU 1 is 2 × 1g.5gb"
+    gpu = host.section("nvml")["gpus"][1]
+    gpu["mig_current"] = gpu["mig_pending"] = True
+    gpu["mig_devices"] = [{"index": n, "uuid": None, "name": "X MIG 1g.5gb"} for n in range(2)]
+    assert declared(host).verdict is Verdict.PASS
+
+
+def test_a_layout_that_speaks_of_no_gpu_here_proves_nothing(host: Any) -> None:
+    host.section("nvml")["gpus"] = []
+    assert declared(host).verdict is Verdict.UNKNOWN

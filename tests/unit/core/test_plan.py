@@ -503,3 +503,26 @@ def test_a_change_reads_as_a_sentence_and_is_data() -> None:
     change = Change("docker", "change", "docker-ce", "1", "2", "pinned")
     assert change.what == "change docker-ce 1 → 2 (pinned)"
     assert json.loads(json.dumps(change.__dict__))["after"] == "2"
+
+
+HALVES = {"halves": [{"devices": [0], "mig-enabled": True, "mig-devices": {"1g.5gb": 2}}]}
+
+
+def test_gpus_are_divided_where_they_are_not_as_declared() -> None:
+    desired = replace(healthy_desired(), mig_layout="halves", mig_config=HALVES)
+    found = planned(conforming_evidence(), desired)
+    assert words(found) == [
+        "mig: write /etc/nvidia-mig-manager/gpuhost.yaml",
+        "mig: write /etc/systemd/system/nvidia-mig-manager.service.d/zz-gpuhost.conf",
+        "mig: install nvidia-mig-manager newest",
+        "mig: divide GPU 0 whole → 2 × 1g.5gb",
+    ]
+    assert found.disturbs
+    assert "nvidia_mig" in found.roles
+
+
+def test_without_gpus_to_look_at_the_layout_itself_is_the_change() -> None:
+    evidence = conforming_evidence()
+    data(evidence, "nvml")["gpus"] = []
+    desired = replace(healthy_desired(), mig_layout="halves", mig_config=HALVES)
+    assert "mig: divide the GPUs layout halves" in words(planned(evidence, desired))

@@ -19,6 +19,10 @@ DECLARATIONS: Mapping[str, str] = {
         nvidia_driver_modules: {type: str, default: auto, choices: [auto, open, proprietary]}
         nvidia_driver_reboot: {type: bool, default: true}
         """,
+    "nvidia_mig": """
+        nvidia_mig_layout: {type: str, default: ""}
+        nvidia_mig_config: {type: dict, default: {}}
+        """,
     "docker_ce": """
         docker_ce_version: {type: str, default: ""}
         docker_ce_daemon_config: {type: dict, default: {}}
@@ -35,6 +39,8 @@ DECLARATIONS: Mapping[str, str] = {
         gpuhost_gpu_uuids: {type: list, elements: str, default: []}
         gpuhost_cuda_image: {type: str, default: "nvidia/cuda:13"}
         gpuhost_ngc_image: {type: str, default: "nvcr.io/nvidia/pytorch:26"}
+        gpuhost_images_per_second: {type: float}
+        gpuhost_images_per_second_tolerance: {type: int, default: 10}
         gpuhost_trial_timeout: {type: int, default: 61}
         gpuhost_trial_parallel: {type: int, default: 5}
         gpuhost_pull_timeout: {type: int, default: 1801}
