@@ -78,6 +78,8 @@ def layout(facts: Facts) -> Finding:
     """
     desired, gpus = facts.desired, facts.nvml["gpus"]
     shown = listed(f"GPU {gpu['index']} is {division(found(gpu))}" for gpu in gpus)
+    if not desired.mig_layout and gpus and not any(gpu["mig_current"] for gpu in gpus):
+        return passed("every GPU is whole, and no layout is declared")
     if not desired.mig_layout:
         return not_declared("nvidia_mig_layout", shown or nvml_words(facts.nvml) or "no GPU")
     wanted = expected(desired.mig_config[desired.mig_layout], gpus, facts.pci["devices"])

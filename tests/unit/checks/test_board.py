@@ -122,7 +122,7 @@ def declared(host: Any, layout: str = "halves") -> Any:
 
 
 def test_a_declared_layout_is_compared_with_what_is_found(host: Any) -> None:
-    assert host.check("gpu.mig").verdict is Verdict.SKIP
+    assert host.check("gpu.mig").verdict is Verdict.PASS
     result = declared(host)
     assert result.verdict is Verdict.FAIL
     assert result.seen == "GPU 1 is whole"
@@ -131,6 +131,7 @@ def test_a_declared_layout_is_compared_with_what_is_found(host: Any) -> None:
     gpu["mig_current"] = gpu["mig_pending"] = True
     gpu["mig_devices"] = [{"index": n, "uuid": None, "name": "X MIG 1g.5gb"} for n in range(2)]
     assert declared(host).verdict is Verdict.PASS
+    assert declared(host, "").verdict is Verdict.SKIP
 
 
 def test_a_layout_that_speaks_of_no_gpu_here_proves_nothing(host: Any) -> None:
