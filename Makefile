@@ -62,6 +62,8 @@ fault-score: setup-lab  ## Every fault of the lab made in a healthy host: is it 
 
 bench: setup-lab  ## Figures that have to hold, as ratios measured in one run
 	PYTHONPATH=tests $(BIN)/python tests/bench/history_scale.py
+	$(BIN)/python tests/bench/fleet_cost.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/trials_cost.py
 	$(BIN)/python tests/bench/provision_cost.py
 
 check: setup  ## ruff, mypy, yamllint, ansible-lint
