@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gpuhost.checks.words import counted
 from gpuhost.errors import UsageError
 from gpuhost.history.compare import Kind, Onset, Transition
 
@@ -93,9 +94,9 @@ def _line(found: Transition, began: Onset | None) -> str:
 def _rest(night: Night) -> str:
     still = [t for host in night.transitions.values() for t in host if t.kind is Kind.STILL]
     hosts = len({found.host for found in still})
-    words = f"{len(night.report.hosts)} hosts verified"
+    words = f"{counted(len(night.report.hosts), 'host')} verified"
     if still:
-        words += f", {len(still)} checks still failing on {hosts} of them"
+        words += f", {counted(len(still), 'check')} still failing on {hosts} of them"
     return f"{words}. Run {night.report.run_id}"
 
 

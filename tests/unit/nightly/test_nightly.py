@@ -80,7 +80,7 @@ def test_only_what_became_otherwise_is_told_in_one_message(
     assert told[0].title == "gpuhost: 2 hosts newly failing"
     assert "✗ a  gpu.count  new: FAIL gpu.count is FAIL" in told[0].body
     assert told[1].title == "gpuhost: a recovered"
-    assert "1 checks still failing on 1 of them" in told[1].body
+    assert "1 check still failing on 1 of them" in told[1].body
 
 
 def test_what_changed_on_the_host_is_told_with_the_failure(
