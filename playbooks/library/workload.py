@@ -86,12 +86,14 @@ class Workload:
         self.found: dict[str, Any] = {"name": self._name}
 
     def started(self) -> bool:
-        """Build, prove and start it."""
+        """Build, prove and start it, anew where it ended before."""
+        if self._ids("--status", "running"):
+            self._fail("it runs already; end it with gpuhost workload stop, or look at it", "")
         folder = ["--project-directory", str(self._folder)]
         self._compose([*folder, "build"], "its image could not be built")
         for service in self._module.params["gpu_services"]:
             self._prove(folder, service)
-        self._compose([*folder, "up", "--detach"], "it could not be started")
+        self._compose([*folder, "up", "--detach", "--force-recreate"], "it could not be started")
         return True
 
     def finished(self) -> bool:

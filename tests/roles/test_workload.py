@@ -52,6 +52,13 @@ def test_a_service_that_sees_other_gpus_is_not_started(
     assert not (tmp_path / "started").exists()
 
 
+def test_one_that_runs_is_not_started_again(tmp_path: Path, docker: Callable[[str], None]) -> None:
+    docker(f'*" --status running "*) echo 4711;;\n*" up "*) touch {tmp_path}/started;;')
+    found = ask(tmp_path, "started")
+    assert "it runs already" in found["msg"]
+    assert not (tmp_path / "started").exists()
+
+
 def test_a_build_that_fails_shows_its_last_lines(
     tmp_path: Path, docker: Callable[[str], None]
 ) -> None:
