@@ -74,6 +74,7 @@ UUID = re.compile(r"UUID: ((?:GPU|MIG)-[0-9a-fA-F-]+)")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 LABEL = "gpuhost.workload"
 SHOWN_LINES = 20
+READING = ("logs", "listed")
 
 
 class Workload:
@@ -190,8 +191,11 @@ def main() -> None:
             "gpus": {"type": "list", "elements": "str", "default": []},
             "tail": {"type": "int", "default": 200},
             "base": {"type": "path", "default": "/var/lib/gpuhost/workloads"},
-        }
+        },
+        supports_check_mode=True,
     )
+    if module.check_mode and module.params["state"] not in READING:
+        module.exit_json(changed=True, workload={"name": module.params["name"]})
     workload = Workload(module)
     changed = getattr(workload, module.params["state"])()
     module.exit_json(changed=changed, workload=workload.found)

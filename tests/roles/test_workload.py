@@ -90,3 +90,10 @@ def test_removing_what_is_not_there_changes_nothing(
 ) -> None:
     docker("*) :;;")
     assert ask(tmp_path, "absent")["changed"] is False
+
+
+def test_in_check_mode_nothing_is_started(tmp_path: Path, docker: Callable[[str], None]) -> None:
+    docker(f"*) touch {tmp_path}/asked;;")
+    asked = {"state": "started", "name": "training", "base": str(tmp_path)}
+    assert roles.run(roles.library("workload"), check=True, **asked)["changed"] is True
+    assert not (tmp_path / "asked").exists()
