@@ -33,7 +33,7 @@ HEAD = """\
 What can go wrong with a host, made on purpose in the rehearsal lab, and what `gpuhost verify` \
 says of it. Written by `make fault-score`; try one yourself:
 
-```console
+```shell-session
 $ gpuhost lab up && gpuhost provision lab-01
 $ gpuhost lab fault lab-01 ecc-uncorrected && gpuhost verify lab-01
 $ gpuhost lab fault lab-01 --clear
