@@ -53,14 +53,30 @@ for index in range(count.value):
 print(json.dumps(found))
 """
 
-# $1: seconds until everything in here is killed; $2: READ_NVML. As PID 1 the shell is spared by
-# kill -1, and goes on. It waits for a line before it says anything: the Engine answers a request
-# to attach before it listens, and what is said until then is lost. It stays until its standard
-# input ends, so that what it said is heard.
-SCRIPT = """
+# $1: seconds until everything in here is killed. As PID 1 the shell is spared by kill -1, and goes
+# on. It waits for a line before it says anything: the Engine answers a request to attach before it
+# listens, and what is said until then is lost.
+_BEGIN = """
 (sleep "$1"; kill -s KILL -- -1) </dev/null >/dev/null 2>&1 &
 read -r go || exit 1
 mark() { printf '\\n@@gpuhost %s\\n' "$1"; }
+"""
+# It stays until its standard input ends, so that what it said is heard.
+_END = """
+mark "exit $status" >&2
+mark "exit $status"
+read -r stay
+exit "$status"
+"""
+
+
+def heard(body: str) -> str:
+    """A script around ``body``, which leaves its exit code in ``$status``, that is heard whole."""
+    return _BEGIN + body.strip("\n") + _END
+
+
+# $2: READ_NVML.
+SCRIPT = heard("""
 try() { "$@"; rc=$?; [ "$rc" -ne 137 ] || exit 137; }
 mark environment
 [ -z "${NVIDIA_VISIBLE_DEVICES+set}" ] || printf '%s\\n' "$NVIDIA_VISIBLE_DEVICES"
@@ -70,18 +86,14 @@ for node in /dev/nvidia* /dev/nvidia-caps/nvidia-cap*; do
 done
 mark list
 try nvidia-smi -L
-list_rc=$rc
+status=$rc
 mark query
 try nvidia-smi --query-gpu=index,uuid,pci.bus_id,name --format=csv,noheader
 if command -v python3 >/dev/null 2>&1; then
   mark nvml
   try python3 -c "$2" </dev/null
 fi
-mark "exit $list_rc" >&2
-mark "exit $list_rc"
-read -r stay
-exit "$list_rc"
-"""
+""")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ It comes after all trials: whatever else uses the GPUs would be measured too.
 
 from __future__ import annotations
 
-import contextlib
+import os
 import pkgutil
 import shlex
 import time
@@ -13,47 +13,32 @@ from typing import List, Optional
 
 from gpuhost.probe import engine_api, inside, limits, owner
 from gpuhost.probe.context import Context
-from gpuhost.probe.engine_api import (
-    STDERR,
-    ContainerSpec,
-    DeviceRequest,
-    Engine,
-    EngineError,
-    EngineTimeoutError,
-    RefusedError,
-    Stream,
-)
-from gpuhost.probe.provisioning import gpu_users
+from gpuhost.probe.conversation import Conversation
+from gpuhost.probe.driver import gpu_users
+from gpuhost.probe.engine_api import ContainerSpec, DeviceRequest, Engine
 from gpuhost.probe.schema import Throughput
-from gpuhost.probe.trial_runner import OUTPUT_LIMIT_BYTES, SELF_DESTRUCTION_S
+from gpuhost.probe.trial_runner import SELF_DESTRUCTION_S
 
-# As in the trials' script: wait to be heard, and go before the time is up. $2: the program.
-SCRIPT = """
-(sleep "$1"; kill -s KILL -- -1) </dev/null >/dev/null 2>&1 &
-read -r go || exit 1
+# $2: the program.
+SCRIPT = inside.heard("""
 python3 -c "$2" </dev/null
-rc=$?
-printf '\\n@@gpuhost exit %s\\n' "$rc" >&2
-printf '\\n@@gpuhost exit %s\\n' "$rc"
-read -r stay
-exit "$rc"
-"""
+status=$?
+""")
 
 
 def collect(context: Context) -> Throughput:
     """Measure this host; raises EngineError if the daemon does not answer."""
     asked = context.spec["trials"]
     image = asked["ngc_image"] if asked else ""
-    measured = Measurement(image)
-    users = sorted(gpu_users(context.root))
     if not image:
-        return measured.record("not asked", "no framework image is declared")
+        return record(image, "not asked", "no framework image is declared")
+    users = gpu_users(context.root, os.getppid())
     if users:
-        return measured.record("busy", ", ".join(users))
+        return record(image, "busy", ", ".join(users))
     engine = engine_api.connect(context.spec["command_timeout_s"])
     if engine.image(image) is None:
-        return measured.record("no image", f"{image} is not on the host")
-    return measured.run(engine, owner.run_id(context.root))
+        return record(image, "no image", f"{image} is not on the host")
+    return measure(engine, image, owner.run_id(context.root))
 
 
 def program() -> str:
@@ -63,61 +48,34 @@ def program() -> str:
     return f"CODE = {text!r}\nexec(compile(CODE, 'benchmark.py', 'exec'))"
 
 
-class Measurement:
-    """One container that measures."""
+def measure(engine: Engine, image: str, run_id: str) -> Throughput:
+    """One container that measures, heard to its end and removed."""
+    began = time.monotonic()
+    measuring = Conversation(engine, container(image, run_id))
+    try:
+        measuring.hear(limits.THROUGHPUT_S)
+    finally:
+        measuring.close()
+        measuring.remove()
+    return {
+        **record(image, measuring.outcome, measuring.error),
+        "stdout": _said(measuring.stdout),
+        "stderr": _said(measuring.stderr),
+        "duration_s": round(time.monotonic() - began, 3),
+    }
 
-    def __init__(self, image: str) -> None:
-        self._image = image
-        self._began = time.monotonic()
-        self._stdout = bytearray()
-        self._stderr = bytearray()
 
-    def run(self, engine: Engine, run_id: str) -> Throughput:
-        """Start it, hear it to its end and remove it."""
-        identifier: Optional[str] = None
-        stream: Optional[Stream] = None
-        try:
-            identifier = engine.create(container(self._image, run_id))
-            stream = engine.attach(identifier)
-            engine.start(identifier)
-            stream.say(b"\n")
-            self._hear(stream)
-        except EngineTimeoutError as error:
-            return self.record("timeout", str(error))
-        except RefusedError as error:
-            return self.record("refused", str(error))
-        except EngineError as error:
-            return self.record("error", str(error))
-        finally:
-            if stream is not None:
-                stream.close_stdin()
-                stream.close()
-            if identifier is not None:
-                with contextlib.suppress(EngineError):
-                    engine.remove(identifier)
-        return self.record("ran")
-
-    def _hear(self, stream: Stream) -> None:
-        deadline = self._began + limits.THROUGHPUT_S
-        while not inside.is_complete(bytes(self._stdout), bytes(self._stderr)):
-            piece = stream.read(deadline)
-            if piece is None:
-                raise EngineError("the container ended before it had reported")
-            number, data = piece
-            kept = self._stderr if number == STDERR else self._stdout
-            kept += data[: OUTPUT_LIMIT_BYTES - len(kept)]
-
-    def record(self, outcome: str, error: Optional[str] = None) -> Throughput:
-        """What came of it."""
-        return {
-            "image": self._image,
-            "docker_run": docker_run(self._image),
-            "outcome": outcome,
-            "error": error,
-            "stdout": _said(self._stdout),
-            "stderr": _said(self._stderr),
-            "duration_s": round(time.monotonic() - self._began, 3),
-        }
+def record(image: str, outcome: str, error: Optional[str]) -> Throughput:
+    """What came of it, where nothing was said."""
+    return {
+        "image": image,
+        "docker_run": docker_run(image),
+        "outcome": outcome,
+        "error": error,
+        "stdout": "",
+        "stderr": "",
+        "duration_s": 0.0,
+    }
 
 
 def container(image: str, run_id: str) -> ContainerSpec:
@@ -142,5 +100,5 @@ def docker_run(image: str) -> str:
     return shlex.join(argv)
 
 
-def _said(data: bytearray) -> str:
-    return bytes(data).decode("utf-8", "replace").partition(f"\n{inside.MARK} exit ")[0]
+def _said(text: str) -> str:
+    return text.partition(f"\n{inside.MARK} exit ")[0]

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from dataclasses import dataclass, replace
 from typing import List, Optional, Sequence, Tuple
 
 from gpuhost.probe import inside
-from gpuhost.probe.engine_api import (
-    STDERR,
-    ContainerSpec,
-    DeviceRequest,
-    Engine,
-    EngineError,
-    EngineTimeoutError,
-    RefusedError,
-    Stream,
-)
+from gpuhost.probe.conversation import Conversation
+from gpuhost.probe.engine_api import ContainerSpec, DeviceRequest, Engine
 from gpuhost.probe.owner import LABEL
 from gpuhost.probe.schema import Trial
 from gpuhost.probe.trials import CDI, RUNTIME, PlannedTrial, docker_run
 
-# What a container may print on one stream, and what is kept of one that prints more.
-OUTPUT_LIMIT_BYTES, EXCERPT_BYTES = 1 << 18, 1 << 11
 # How much longer than its trial a container may live, should nobody be left to remove it.
 SELF_DESTRUCTION_S = 30
 # Fewer than LEAST_PARALLEL: a host on which everything hangs is given up after one time limit.
@@ -123,7 +112,7 @@ def container_spec(trial: PlannedTrial, session: Session) -> ContainerSpec:
     return replace(spec, devices=DeviceRequest("", () if all_gpus else trial.devices))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Seen:
     outcome: str = "ran"
     error: Optional[str] = None
@@ -135,82 +124,36 @@ class TrialRun:
     """One trial: :meth:`open` until the container has reported, then :meth:`close`."""
 
     def __init__(self, engine: Engine, trial: PlannedTrial, session: Session) -> None:
-        self._engine = engine
         self._trial = trial
         self._session = session
-        self._seen = _Seen()
-        self._id: Optional[str] = None
-        self._stream: Optional[Stream] = None
-        self._stdout = bytearray()
-        self._stderr = bytearray()
+        self._container = Conversation(engine, container_spec(trial, session))
 
     def open(self) -> bool:
         """Start the container and read its report; errors end up in the record.
 
         False where it did not report in time.
         """
-        try:
-            self._start()
-            self._read_report(time.monotonic() + self._session.trial_timeout_s)
-        except EngineTimeoutError as error:
-            self._fail("timeout", error)
-        except RefusedError as error:
-            self._fail("refused", error)
-        except EngineError as error:
-            self._fail("error", error)
-        return self._seen.outcome != "timeout"
+        self._container.hear(self._session.trial_timeout_s)
+        return self._container.outcome != "timeout"
 
     def close(self) -> Trial:
         """Let the container end, and give the record of the trial."""
-        if self._stream is not None:
-            self._stream.close_stdin()
-            self._stream.close()
-        self._seen.closed_s = self._now()
-        if self._id is not None and self._seen.outcome in ("timeout", "error"):
-            with contextlib.suppress(EngineError):
-                self._engine.remove(self._id)
-        return _record(self._trial, self._seen, _text(self._stdout), _text(self._stderr))
+        container = self._container
+        container.close()
+        seen = _Seen(
+            container.outcome,
+            container.error,
+            opened_s=0.0 if container.opened_at is None else self._since(container.opened_at),
+            closed_s=self._since(time.monotonic()),
+        )
+        if container.outcome in ("timeout", "error"):
+            container.remove()
+        return _record(self._trial, seen, container.stdout, container.stderr)
 
-    def _start(self) -> None:
-        self._id = self._engine.create(container_spec(self._trial, self._session))
-        try:
-            self._stream = self._engine.attach(self._id)
-        except RefusedError as error:
-            # Nobody said no to the devices that were asked for.
-            raise EngineError(f"could not attach: {error}") from error
-        self._engine.start(self._id)
-        self._stream.say(b"\n")
-        self._seen.opened_s = self._now()
-
-    def _read_report(self, deadline: float) -> None:
-        while not inside.is_complete(bytes(self._stdout), bytes(self._stderr)):
-            if not self._read_piece(deadline):
-                raise EngineError("the container ended before it had reported")
-
-    def _read_piece(self, deadline: float) -> bool:
-        piece = self._stream.read(deadline) if self._stream else None
-        if piece is None:
-            return False
-        number, data = piece
-        kept = self._stderr if number == STDERR else self._stdout
-        kept += data
-        if len(kept) > OUTPUT_LIMIT_BYTES:
-            del kept[EXCERPT_BYTES:]
-            raise EngineError(f"the container printed more than {OUTPUT_LIMIT_BYTES >> 10} KiB")
-        return True
-
-    def _fail(self, outcome: str, error: EngineError) -> None:
-        self._seen.outcome = outcome
-        self._seen.error = str(error)
-
-    def _now(self) -> float:
+    def _since(self, moment: float) -> float:
         # To the microsecond: the second of a pair may report as soon as it is open, and then the
         # first is closed within the same millisecond.
-        return round(time.monotonic() - self._session.began, 6)
-
-
-def _text(data: bytearray) -> str:
-    return bytes(data).decode("utf-8", "replace")
+        return round(moment - self._session.began, 6)
 
 
 def _record(trial: PlannedTrial, seen: _Seen, stdout: str, stderr: str) -> Trial:

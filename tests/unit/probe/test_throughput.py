@@ -11,6 +11,7 @@ from support.probe import FakeEngine, FakePrograms, spec, tree, trials_asked
 
 from gpuhost.probe import engine_api, inside, limits, throughput
 from gpuhost.probe.context import Context
+from gpuhost.probe.conversation import OUTPUT_LIMIT_BYTES
 from gpuhost.probe.engine_api import ContainerSpec, RefusedError
 
 IMAGE = "nvcr.io/nvidia/pytorch:test"
@@ -55,6 +56,16 @@ def test_a_container_that_never_ends_is_bounded_and_removed(
     assert engine.containers == {}
 
 
+def test_a_container_that_prints_without_end_is_given_up_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = FakeEngine(lambda _spec: b"y" * (OUTPUT_LIMIT_BYTES + 1), images=[IMAGE])
+    found = collect(monkeypatch, tmp_path, engine)
+    assert found["outcome"] == "error"
+    assert "printed more than" in found["error"]
+    assert engine.containers == {}
+
+
 def test_a_refusal_is_kept_in_its_own_words(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -76,7 +87,7 @@ def test_gpus_that_somebody_uses_are_left_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     engine = FakeEngine(lambda _spec: SAID, images=[IMAGE])
-    monkeypatch.setattr(throughput, "gpu_users", lambda _root: iter(["4711 python3"]))
+    monkeypatch.setattr(throughput, "gpu_users", lambda _root, _probe: ["4711 python3"])
     found = collect(monkeypatch, tmp_path, engine)
     assert (found["outcome"], found["error"]) == ("busy", "4711 python3")
 

@@ -7,6 +7,7 @@ import time
 import pytest
 from support.probe import IMAGE, FakeEngine, FakeStream, gpus, printed, trials_asked
 
+from gpuhost.probe.conversation import EXCERPT_BYTES, OUTPUT_LIMIT_BYTES
 from gpuhost.probe.engine_api import (
     ContainerSpec,
     DeviceRequest,
@@ -17,8 +18,6 @@ from gpuhost.probe.engine_api import (
 from gpuhost.probe.owner import LABEL
 from gpuhost.probe.schema import Trial
 from gpuhost.probe.trial_runner import (
-    EXCERPT_BYTES,
-    OUTPUT_LIMIT_BYTES,
     TIMEOUTS_ALLOWED,
     Brake,
     Session,
