@@ -1,13 +1,11 @@
-"""Section ``provisioning``: what only a plan asks: files, packages, stamps, what is in use."""
+"""Section ``provisioning``: what only a plan asks: files, packages, stamps."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import re
 import stat
 import time
-from typing import Dict, Iterator, Optional
+from typing import Dict, Optional
 
 from gpuhost.probe import packages
 from gpuhost.probe.context import Context
@@ -36,10 +34,6 @@ READ_AT_START = (
     "/usr/bin/nvidia-container-runtime",
     "/usr/bin/nvidia-container-runtime-hook",
 )
-# Processes that hold a GPU open without working on it.
-IDLE_HOLDERS = ("nvidia-persistenced", "nv-fabricmanager", "nvidia-fabricmanager")
-GPU_NODE = re.compile(r"/dev/nvidia\d+")
-INITRAMFS_TOOLS = ("update-initramfs", "dracut")
 
 
 def collect(context: Context) -> Provisioning:
@@ -48,7 +42,6 @@ def collect(context: Context) -> Provisioning:
     paths = [path for folder in FOLDERS for path in root.list(folder)]
     files = [config_file(root, path) for path in [*paths, *READ_AT_START]]
     installed = packages.installed(context, ["*"])
-    kernel = root.read("/proc/sys/kernel/osrelease") or ""
     return {
         "stamps": stamps(root),
         "run": root.read(f"{LEDGER}/run.json"),
@@ -58,10 +51,6 @@ def collect(context: Context) -> Provisioning:
         "candidates": candidates(context),
         "lists_read": any(root.list("/var/lib/apt/lists", "*_Packages*")),
         "dockerd_started_at": dockerd_started_at(context),
-        "gpu_users": sorted(gpu_users(root)),
-        "kernel": kernel,
-        "headers_present": root.exists(f"/lib/modules/{kernel}/build"),
-        "initramfs_tool": next((tool for tool in INITRAMFS_TOOLS if which(tool)), None),
     }
 
 
@@ -120,23 +109,3 @@ def dockerd_started_at(context: Context) -> Optional[float]:
         return None
     since_boot = int(found.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
     return time.time() - time.monotonic() + since_boot
-
-
-def gpu_users(root: Root) -> Iterator[str]:
-    """Who has a GPU open, as "pid name", NVIDIA's own idle services left out."""
-    for process in root.list("/proc", "[0-9]*"):
-        name = root.read(f"{process}/comm") or "?"
-        # The kernel cuts names at 15 characters.
-        if any(holder.startswith(name) for holder in IDLE_HOLDERS):
-            continue
-        with contextlib.suppress(OSError):
-            links = [_target(root, descriptor) for descriptor in root.list(f"{process}/fd")]
-            if any(GPU_NODE.fullmatch(link) for link in links):
-                yield f"{process.rpartition('/')[2]} {name}"
-
-
-def _target(root: Root, link: str) -> str:
-    try:
-        return str(root.path(link).readlink())
-    except OSError:
-        return ""

@@ -395,10 +395,6 @@ class Provisioning(TypedDict):
     candidates: Optional[Command]  # apt-cache policy, or dnf repoquery
     lists_read: bool  # whether apt has package lists
     dockerd_started_at: Optional[float]
-    gpu_users: List[str]  # "pid name"
-    kernel: str
-    headers_present: bool
-    initramfs_tool: Optional[str]
 
 
 class SigningKey(TypedDict):

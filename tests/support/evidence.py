@@ -509,10 +509,6 @@ def _provisioning() -> Provisioning:
         candidates=None,
         lists_read=True,
         dockerd_started_at=1e9,
-        gpu_users=[],
-        kernel="6.1.0-40-amd64",
-        headers_present=True,
-        initramfs_tool="update-initramfs",
     )
 
 
