@@ -103,7 +103,8 @@ class Workload:
         containers = self._ids()
         codes = self._docker(["wait", *containers], "it could not be waited for").split()
         self.found["exit_codes"] = [int(code) for code in codes]
-        return self.logs() or True
+        self.logs()
+        return True
 
     def logs(self) -> bool:
         """Read the end of its log."""
@@ -164,10 +165,8 @@ class Workload:
     def _fail(self, why: str, words: str) -> None:
         lines = [line for line in words.strip().splitlines() if line.strip()]
         last = "\n".join(lines[-SHOWN_LINES:])
-        self._module.fail_json(
-            msg=f"The workload {self._name}: {why}.\n{last}".replace("The workload :", ""),
-            workload=self.found,
-        )
+        subject = f"The workload {self._name}: " if self._name else ""
+        self._module.fail_json(msg=f"{subject}{why}.\n{last}", workload=self.found)
 
 
 def _row(container: dict[str, Any]) -> dict[str, str]:
