@@ -17,8 +17,10 @@ from gpuhost import __version__
 from gpuhost.commands.checks import checks
 from gpuhost.commands.common import InOrder
 from gpuhost.commands.completion import completion
+from gpuhost.commands.docker import docker
 from gpuhost.commands.history import diff, history, status
 from gpuhost.commands.hosts import hosts
+from gpuhost.commands.images import images
 from gpuhost.commands.lab import lab
 from gpuhost.commands.mirror import mirror
 from gpuhost.commands.nightly import nightly
@@ -47,6 +49,8 @@ COMMANDS = (
     provision,
     verify,
     workload,
+    docker,
+    images,
     rollback,
     remove,
     checks,

@@ -10,7 +10,16 @@ from typing import Any
 from gpuhost.ssh_words import unwrapped
 
 # Results that gpuhost's own modules hand back to it; all others stay with Ansible.
-HANDED_BACK = ("evidence", "lock", "unfinished", "version_changes", "removal", "left", "workload")
+HANDED_BACK = (
+    "evidence",
+    "lock",
+    "unfinished",
+    "version_changes",
+    "removal",
+    "left",
+    "workload",
+    "images",
+)
 TAIL_LINES = 10
 LINE_LENGTH = 300
 HIDDEN = "its output is hidden (no_log)"

@@ -94,6 +94,24 @@ def resolve(settings: Settings, patterns: Sequence[str], limit: str | None = Non
     return Targets(inventory.path, hosts, desired_states(hosts), names, inventory)
 
 
+def connection(settings: Settings, name: str, variables: Sequence[str]) -> Host:
+    """One host with those of its variables whose names begin with one of ``variables``.
+
+    Raises:
+        InventoryError: no inventory, not exactly one host, a name that more than one
+            inventory knows, or a variable that Ansible cannot resolve.
+    """
+    inventory, hosts = _find(inventories(settings), (name,))
+    if len(hosts) != 1:
+        names = ", ".join(host.name for host in hosts)
+        raise InventoryError(f"{name} is {len(hosts)} hosts: {names}.", "Name one of them.")
+    (host,) = inventory.select((name,), variables)
+    for variable, why in host.unresolved.items():
+        if variable.startswith(tuple(variables)):
+            raise InventoryError(f"{host.name}: {variable} cannot be resolved: {why}")
+    return host
+
+
 def _find(paths: Sequence[Path], patterns: Sequence[str]) -> tuple[Inventory, tuple[Host, ...]]:
     if len(paths) == 1:
         inventory = load(paths[0])

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Dict, List, Optional, Sequence
 
-from gpuhost.probe import engine_api, images, limits, owner, trial_runner, trials
+from gpuhost.probe import brought, engine_api, images, limits, owner, trial_runner, trials
 from gpuhost.probe.child import Child, ChildError
 from gpuhost.probe.engine_api import Engine, EngineError
 from gpuhost.probe.images import Connect
@@ -40,19 +40,26 @@ def collect(spec: Spec, planned: Sequence[PlannedTrial]) -> Containers:
         deadline=began + limits.containers_s(spec, len(planned)),
         trial_timeout_s=asked["trial_timeout_s"],
     )
-    return Proof(engine_api.connect, spec["command_timeout_s"], session, asked).run(planned)
+    proof = Proof(engine_api.connect, spec["command_timeout_s"], session, asked, Root())
+    return proof.run(planned)
 
 
 class Proof:
     """All trials of one run. ``connect`` gives an engine whose calls take so many seconds."""
 
     def __init__(
-        self, connect: Connect, call_timeout_s: float, session: Session, asked: Trials
+        self,
+        connect: Connect,
+        call_timeout_s: float,
+        session: Session,
+        asked: Trials,
+        root: Root,
     ) -> None:
         self._connect = connect
         self._engine = connect(call_timeout_s)
         self._session = session
         self._asked = asked
+        self._root = root
         self._brake = Brake(session.deadline)
         self._local = threading.local()
         self._futures: List[Future[List[Trial]]] = []
@@ -60,9 +67,10 @@ class Proof:
 
     def run(self, planned: Sequence[PlannedTrial]) -> Containers:
         """Sweep, pull, try, clean up; the records are in the order of the plan."""
-        swept = sweep(self._engine, Root())
+        swept = sweep(self._engine, self._root)
         roles = trials.roles_wanted(self._asked, planned)
         found = images.prepare(self._connect, self._engine, self._asked, roles)
+        brought.note(self._engine, found, self._root)
         try:
             records = self._try(planned, found)
         finally:

@@ -22,13 +22,14 @@ from gpuhost.probe.trial_runner import Session
 from gpuhost.probe.trials import PlannedTrial, plan
 
 RUN = "1-2"
+NOWHERE = Root(Path("/proc/nowhere"))
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def proof(engine: FakeEngine, asked: Trials, timeout_s: float = 5.0) -> Proof:
     now = time.monotonic()
     session = Session(RUN, now, now + 60, timeout_s)
-    return Proof(lambda _timeout_s: engine, 5.0, session, asked)
+    return Proof(lambda _timeout_s: engine, 5.0, session, asked, NOWHERE)
 
 
 def container_spec(trial: PlannedTrial) -> ContainerSpec:
@@ -267,7 +268,7 @@ class TestAsUser:
             return engine if os.geteuid() == 0 else engine_api.connect(1)
 
         tmp_path.chmod(0o700)
-        held = Proof(connect, 5.0, Session(RUN, now, now + 60, 5.0), asked)
+        held = Proof(connect, 5.0, Session(RUN, now, now + 60, 5.0), asked, NOWHERE)
         record = held.run(planned)["trials"][0]
         assert record["outcome"] == "error"
         assert "Permission denied" in str(record["error"])
