@@ -137,7 +137,8 @@ LARGE_IMAGES = {
         "2.4.0a0+07cecf4168",
         "12.4.1",
         (470, 525, 535, 545),
-        packages=("python3-torch", "python3-numpy", "libopenblas0-pthread"),
+        # Upstream's has git and pip as well, which trainings are built with.
+        packages=("python3-torch", "python3-numpy", "libopenblas0-pthread", "git", "python3-pip"),
     ),
 }
 
