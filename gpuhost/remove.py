@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpuhost import apply, engine, locks
-from gpuhost.checks.facts import Facts
+from gpuhost.checks.facts import Facts, SectionMissingError
 from gpuhost.collect import collect, failed_report, reading
 from gpuhost.errors import ExitCode
 from gpuhost.model import HostReport
@@ -18,11 +18,12 @@ from gpuhost.plan import gpus_in_use
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
+from gpuhost.workloads.render import LABEL as WORKLOAD_LABEL
 
 LOOK, PLAYBOOK = "removal.yml", "remove.yml"
 STAYS = (
-    "what docker stored (/var/lib/docker, /var/lib/containerd), users and their files, and system "
-    "users that packages made"
+    "what docker stored (/var/lib/docker, /var/lib/containerd), outputs of workloads "
+    "(/var/lib/gpuhost/outputs), users and their files, and system users that packages made"
 )
 
 
@@ -84,8 +85,23 @@ def make_plans(targets: Targets, settings: Settings, ui: Ui) -> Planned:
             failures[name] = failed_report(host, ExitCode.FAILED)
             continue
         facts = Facts(collected.evidence[name], targets.desired[name])
-        removals[name] = removal_of(name, host.results["removal"], gpus_in_use(facts))
+        removals[name] = removal_of(name, host.results["removal"], users_of(facts))
     return Planned(removals, failures)
+
+
+def users_of(facts: Facts) -> tuple[str, ...]:
+    """Whose work a removal would end: that on the GPUs, and workloads that use none."""
+    on_gpus = gpus_in_use(facts)
+    try:
+        running = facts.docker["running"]
+    except SectionMissingError:
+        return on_gpus
+    others = [
+        f"container {container['name']} ({container['image']})"
+        for container in running
+        if WORKLOAD_LABEL in container["labels"] and not container["gpus"]
+    ]
+    return (*on_gpus, *others)
 
 
 def _look(targets: Targets, settings: Settings, ui: Ui) -> Mapping[str, engine.HostOutcome]:

@@ -23,7 +23,8 @@ description:
   - C(files) puts back files as they were and takes merged keys out of daemon.json.
   - C(packages) reads the package lists and says what has to be removed and installed.
   - C(rest) is for after that - members of groups, marks, links of units, copies, folders.
-  - C(traces) removes the ledger, stamps and the probe, and with them the lock.
+  - C(traces) removes the ledger, stamps and the probe, and with them the lock. The outputs of
+    workloads stay.
 options:
   state:
     description: The part.
@@ -85,6 +86,8 @@ reboot_required:
 """
 
 HOME = Path("/var/lib/gpuhost")
+# Belongs to whoever had it computed.
+OUTPUTS = "outputs"
 MODPROBE = "/etc/modprobe.d/"
 UNITS = re.compile(r"(docker|containerd|nvidia-[a-z-]+)\.(service|socket|path)")
 HELD_BY_ROLES = re.compile(
@@ -415,16 +418,19 @@ def has_other_driver() -> bool:
 
 
 def traces(module: AnsibleModule) -> dict[str, Any]:
-    """Remove gpuhost's own folder; what the module returns."""
+    """Remove gpuhost's own folder, but for what workloads computed; what the module returns."""
     if module.check_mode:
         return {"changed": True}
     # The ledger goes last: as long as it is there, a removal can be begun anew.
     for path in sorted(HOME.iterdir(), key=lambda path: path == ledger_store.FOLDER):
+        if path.name == OUTPUTS and any(path.iterdir()):
+            continue
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
-    HOME.rmdir()
+    if not any(HOME.iterdir()):
+        HOME.rmdir()
     return {"changed": True}
 
 

@@ -241,3 +241,13 @@ def test_the_ledger_goes_last(host: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert order == ["stamps", "ledger"]
     assert not undo.HOME.exists()
     assert os.environ["GPUHOST_RUN"]
+
+
+def test_what_workloads_computed_stays(host: Path) -> None:
+    del host
+    checkpoint = undo.HOME / "outputs" / "training" / "last.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_text("learned")
+    roles.run(undo, state="traces")
+    assert [path.name for path in undo.HOME.iterdir()] == ["outputs"]
+    assert checkpoint.read_text() == "learned"

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.evidence import healthy_desired
+from support.evidence import healthy_desired, healthy_evidence
 
 from gpuhost import cli
+from gpuhost.checks.facts import Facts
 from gpuhost.errors import ExitCode
 from gpuhost.inventory import Host
 from gpuhost.model import HostReport
-from gpuhost.remove import HostRemoval, Planned, Removed, removal_of
+from gpuhost.remove import HostRemoval, Planned, Removed, removal_of, users_of
 from gpuhost.targets import Targets
 
 TOLD: dict[str, Any] = {
@@ -47,6 +48,22 @@ def test_only_hosts_with_something_to_take_back_that_nobody_needs_are_ready() ->
     )
     assert planned.ready(include_busy=False) == ("fine",)
     assert planned.ready(include_busy=True) == ("fine", "busy")
+
+
+def test_a_workload_that_runs_without_gpus_is_not_ended_unasked() -> None:
+    server: dict[str, Any] = {
+        "id": "1",
+        "name": "gpuhost-mlflow-server-1",
+        "image": "mlflow:3",
+        "labels": {"gpuhost.workload": "mlflow"},
+        "gpus": "",
+    }
+    evidence = healthy_evidence()
+    running = [server, {**server, "name": "web", "labels": {}}]
+    evidence["sections"]["docker"]["data"]["running"] = running  # type: ignore[index]
+    assert users_of(Facts(evidence, healthy_desired())) == (
+        "container gpuhost-mlflow-server-1 (mlflow:3)",
+    )
 
 
 @pytest.fixture
