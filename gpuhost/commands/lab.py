@@ -128,16 +128,20 @@ def lab_histories() -> ExitCode:
 @lab.command("image")
 @click.argument("name")
 def lab_image(name: str) -> ExitCode:
-    """Build a large image, with its framework in it, for the lab's registry.
+    """Build a large image for the lab's registry, with the software itself in it.
 
-    It computes on the CPU. Declare it to try it: gpuhost_ngc_image in the inventory.
+    It computes on the CPU. pytorch is for the benchmark, by gpuhost_ngc_image in the
+    inventory, and for trainings; torchserve and triton are for the workloads of these names.
     """
     from gpuhost import lab as room
     from gpuhost.ui import choose
 
     reference = room.add_image(name, progress=choose().say)
     click.echo(f"The lab's registry has {reference}. Next:")
-    click.echo(f"  gpuhost verify HOST --suite full  # with gpuhost_ngc_image: {reference}")
+    if name == "pytorch":
+        click.echo(f"  gpuhost verify HOST --suite full  # with gpuhost_ngc_image: {reference}")
+    else:
+        click.echo("  gpuhost workload list")
     return ExitCode.OK
 
 

@@ -26,7 +26,7 @@ SUITE = "trixie"
 CREATED = "2026-01-01T00:00:00Z"
 ENTRYPOINT = Path(__file__).parent / "nvidia_entrypoint.sh"
 
-_BASE_PACKAGES = (
+BASE_PACKAGES = (
     "base-files",
     "base-passwd",
     "bash",
@@ -36,7 +36,7 @@ _BASE_PACKAGES = (
     "libc-bin",
     "sed",
 )
-_PYTHON_PACKAGES = ("python3",)
+PYTHON_PACKAGES = ("python3",)
 _UNNEEDED = (
     "usr/share/doc",
     "usr/share/man",
@@ -45,7 +45,7 @@ _UNNEEDED = (
     "var/cache/ldconfig",
     "var/lib/dpkg",
 )
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BRANDS = ("unknown", "grid", "tesla", "nvidia", "quadro", "quadrortx", "nvidiartx")
 
 Progress = Callable[[str], None]
@@ -55,15 +55,14 @@ Progress = Callable[[str], None]
 class Image:
     """One image: where it is served, its environment and whether Python is in it.
 
-    ``packages`` are Debian's, in a layer of their own; such images are large,
-    and made only when they are asked for.
+    ``run_as`` are words of the OCI configuration in place of those that such an image has.
     """
 
     names: Sequence[str]
     environment: Mapping[str, str]
     framework: bool = False
-    packages: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    run_as: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _requirement(cuda: str, branches: Sequence[int]) -> str:
@@ -79,14 +78,15 @@ def _requirement(cuda: str, branches: Sequence[int]) -> str:
 def _cuda(version: str, system: str, branches: Sequence[int]) -> Image:
     return Image(
         names=(f"nvidia/cuda:{version}-base-{system}",),
-        environment=_cuda_environment(version, branches),
+        environment=cuda_environment(version, branches),
         labels={"org.opencontainers.image.version": version},
     )
 
 
-def _cuda_environment(version: str, branches: Sequence[int]) -> dict[str, str]:
+def cuda_environment(version: str, branches: Sequence[int]) -> dict[str, str]:
+    """The environment of upstream's images with CUDA."""
     return {
-        "PATH": f"/usr/local/nvidia/bin:/usr/local/cuda/bin:{_SYSTEM_PATH}",
+        "PATH": f"/usr/local/nvidia/bin:/usr/local/cuda/bin:{SYSTEM_PATH}",
         "LD_LIBRARY_PATH": "/usr/local/nvidia/lib:/usr/local/nvidia/lib64",
         "CUDA_VERSION": version,
         "NVARCH": "x86_64",
@@ -96,16 +96,10 @@ def _cuda_environment(version: str, branches: Sequence[int]) -> dict[str, str]:
     }
 
 
-def _pytorch(
-    release: str,
-    pytorch: str,
-    cuda: str,
-    branches: Sequence[int],
-    *also: str,
-    packages: Sequence[str] = (),
-) -> Image:
+def pytorch(release: str, pytorch: str, cuda: str, branches: Sequence[int], *also: str) -> Image:
+    """NGC's PyTorch image of a release."""
     environment = {
-        **_cuda_environment(cuda, branches),
+        **cuda_environment(cuda, branches),
         "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video",
         "NVIDIA_PRODUCT_NAME": "PyTorch",
         "NVIDIA_PYTORCH_VERSION": release,
@@ -116,7 +110,6 @@ def _pytorch(
         names=(f"nvidia/pytorch:{release}-py3", *also),
         environment=environment,
         framework=True,
-        packages=packages,
         labels={"com.nvidia.pytorch.version": pytorch},
     )
 
@@ -124,23 +117,11 @@ def _pytorch(
 IMAGES = (
     _cuda("12.4.1", "ubuntu22.04", (470, 525, 535)),
     _cuda("13.0.3", "ubuntu24.04", (535, 550, 565, 570)),
-    _pytorch(
+    pytorch(
         "24.04", "2.3.0a0+6ddf5cf", "12.4.1", (470, 525, 535, 545), "nvstaging/pytorch:24.04-py3"
     ),
-    _pytorch("26.08", "2.12.0a0+lab", "13.0.3", (535, 550, 565, 570)),
+    pytorch("26.08", "2.12.0a0+lab", "13.0.3", (535, 550, 565, 570)),
 )
-
-# With the framework itself in it, Debian's, which computes on the CPU: 0.8 GB.
-LARGE_IMAGES = {
-    "pytorch": _pytorch(
-        "24.05",
-        "2.4.0a0+07cecf4168",
-        "12.4.1",
-        (470, 525, 535, 545),
-        # Upstream's has git and pip as well, which trainings are built with.
-        packages=("python3-torch", "python3-numpy", "libopenblas0-pthread", "git", "python3-pip"),
-    ),
-}
 
 
 def ensure(cache: Path, progress: Progress = lambda _: None) -> Path:
@@ -154,8 +135,8 @@ def ensure(cache: Path, progress: Progress = lambda _: None) -> Path:
         progress("Building the lab's container images")
         layout = scratch / "layout"
         layout.mkdir()
-        _write_images(layout, IMAGES, _layers(cache, scratch))
-        _publish(IMAGES, layout, scratch / "storage", scratch)
+        write_images(layout, IMAGES, layers(cache, scratch))
+        publish(IMAGES, layout, scratch / "storage", scratch)
         shutil.rmtree(layout)
         return scratch
 
@@ -163,33 +144,9 @@ def ensure(cache: Path, progress: Progress = lambda _: None) -> Path:
     return target / "storage"
 
 
-def ensure_large(cache: Path, name: str, progress: Progress = lambda _: None) -> str:
-    """Add one of :data:`LARGE_IMAGES` to what :func:`ensure` made; its name and tag.
-
-    A registry that serves the folder has it from then on. About a minute on
-    two cores, once, and 200 MB of Debian packages.
-    """
-    image, storage = LARGE_IMAGES[name], ensure(cache, progress)
-    target = storage.parent / f"large-{name}"
-
-    def build(scratch: Path) -> Path:
-        progress(f"Building the lab's large image {name}")
-        layout = scratch / "layout"
-        layout.mkdir()
-        _write_images(
-            layout, [image], [*_layers(cache, scratch), _package_layer(cache, scratch, image)]
-        )
-        _publish([image], layout, storage, scratch)
-        shutil.rmtree(layout)
-        return scratch
-
-    ensure_built(target, key(), build)
-    return image.names[0]
-
-
-def repositories() -> tuple[str, ...]:
+def repositories(images: Sequence[Image] = IMAGES) -> tuple[str, ...]:
     """The names, without tags, that images are served under."""
-    return tuple(dict.fromkeys(name.partition(":")[0] for image in IMAGES for name in image.names))
+    return tuple(dict.fromkeys(name.partition(":")[0] for image in images for name in image.names))
 
 
 def key() -> str:
@@ -205,70 +162,54 @@ class Layer:
     diff_id: str
 
 
-def _layers(cache: Path, scratch: Path) -> Sequence[Layer]:
+def layers(cache: Path, scratch: Path) -> Sequence[Layer]:
+    """Into the layout in ``scratch``: a layer of the base system, and one of Python on top."""
     archive = Archive(cache, SUITE)
-    base = archive.collect(_BASE_PACKAGES)
-    python = [deb for deb in archive.collect(_PYTHON_PACKAGES) if deb not in base]
+    base = archive.collect(BASE_PACKAGES)
+    python = [deb for deb in archive.collect(PYTHON_PACKAGES) if deb not in base]
     layout = scratch / "layout"
     return (
-        _layer(layout, _base_tree(base, scratch / "base")),
-        _layer(layout, _framework_tree(python, scratch / "framework")),
+        layer(layout, _base_tree(base, scratch / "base")),
+        layer(layout, _framework_tree(python, scratch / "framework")),
     )
-
-
-def _package_layer(cache: Path, scratch: Path, image: Image) -> Layer:
-    archive = Archive(cache, SUITE)
-    below = {deb.name for deb in archive.collect((*_BASE_PACKAGES, *_PYTHON_PACKAGES))}
-    root = scratch / "packages"
-    for deb in archive.collect((*_BASE_PACKAGES, *image.packages)):
-        if deb.name not in below:
-            _unpack(deb, root)
-    _link_alternatives(root)
-    _thin_out(root)
-    return _layer(scratch / "layout", root)
-
-
-def _link_alternatives(root: Path) -> None:
-    """What update-alternatives would do, had the packages been configured."""
-    libraries = root / "usr/lib/x86_64-linux-gnu"
-    for library in ("libblas.so.3", "liblapack.so.3", "libopenblas.so.0"):
-        for provider in sorted(libraries.glob(f"openblas-*/{library}")):
-            (libraries / library).symlink_to(provider.relative_to(libraries))
 
 
 def _base_tree(debs: Sequence[Path], root: Path) -> Path:
     # base-files first: it has the links (/bin to usr/bin …) that the others are unpacked through.
     for deb in sorted(debs, key=lambda deb: not deb.name.startswith("base-files_")):
-        _unpack(deb, root)
+        unpack(deb, root)
     for name in ("passwd", "group"):
         shutil.copy(root / "usr/share/base-passwd" / f"{name}.master", root / "etc" / name)
     run(["ldconfig", "-r", root], purpose="Indexing the libraries of the lab's images")
-    _thin_out(root)
+    thin_out(root)
     return root
 
 
 def _framework_tree(debs: Sequence[Path], root: Path) -> Path:
     for deb in debs:
-        _unpack(deb, root)
+        unpack(deb, root)
     (root / "usr/bin/python").symlink_to("python3")
     entrypoint = root / "opt/nvidia/nvidia_entrypoint.sh"
     entrypoint.parent.mkdir(parents=True)
     shutil.copy(ENTRYPOINT, entrypoint)
     entrypoint.chmod(0o755)
-    _thin_out(root)
+    thin_out(root)
     return root
 
 
-def _unpack(deb: Path, root: Path) -> None:
+def unpack(deb: Path, root: Path) -> None:
+    """Put a package's files under ``root``; it is not configured."""
     run(["dpkg-deb", "--extract", deb, root], purpose=f"Unpacking {deb.name}")
 
 
-def _thin_out(root: Path) -> None:
+def thin_out(root: Path) -> None:
+    """Remove what nobody reads in an image."""
     for folder in _UNNEEDED:
         shutil.rmtree(root / folder, ignore_errors=True)
 
 
-def _layer(layout: Path, root: Path) -> Layer:
+def layer(layout: Path, root: Path) -> Layer:
+    """Pack a tree into a layer of the layout; the tree is gone then."""
     tar = root.with_suffix(".tar")
     options = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0"]
     run(["tar", *options, "-C", root, "-cf", tar, "."], purpose="Packing an image layer")
@@ -280,7 +221,8 @@ def _layer(layout: Path, root: Path) -> Layer:
     return Layer(_blob(layout, packed, media_type), _digest(content))
 
 
-def _write_images(layout: Path, images: Sequence[Image], layers: Sequence[Layer]) -> None:
+def write_images(layout: Path, images: Sequence[Image], layers: Sequence[Layer]) -> None:
+    """Complete a layout: those without a framework have only the first of the layers."""
     manifests = []
     for image in images:
         used = layers if image.framework else layers[:1]
@@ -314,6 +256,7 @@ def configuration(image: Image, diff_ids: Sequence[str]) -> dict[str, Any]:
         run_as["Entrypoint"] = ["/opt/nvidia/nvidia_entrypoint.sh"]
     else:
         run_as["Cmd"] = ["/bin/bash"]
+    run_as |= image.run_as
     return {
         "created": CREATED,
         "architecture": "amd64",
@@ -336,7 +279,7 @@ def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _publish(images: Sequence[Image], layout: Path, storage: Path, scratch: Path) -> None:
+def publish(images: Sequence[Image], layout: Path, storage: Path, scratch: Path) -> None:
     """Copy the images of the layout into ``storage``, through a registry on loopback."""
     port = daemon.free_port("127.0.0.1")
     config = scratch / "publish.yml"

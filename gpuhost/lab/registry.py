@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpuhost.lab import certificates, daemon, images
+from gpuhost.lab import certificates, daemon, images, large_images
 from gpuhost.lab.keyed import key_of, locked
 from gpuhost.lab.state import write_json
 
@@ -114,7 +114,7 @@ def _write_settings(folder: Path, password: str) -> None:
     settings = {
         "issuer": _ISSUER,
         "service": _SERVICE,
-        "repositories": images.repositories(),
+        "repositories": large_images.repositories(),
         "restricted": RESTRICTED,
         "accounts": {ACCOUNT: password},
     }

@@ -85,8 +85,8 @@ def test_a_layout_holds_every_image_by_name_with_the_blobs_it_names(tmp_path: Pa
         (tmp_path / folder / "file").write_text(folder)
     layout = tmp_path / "layout"
     layout.mkdir()
-    base, framework = (images._layer(layout, tmp_path / name) for name in ("base", "framework"))
-    images._write_images(layout, images.IMAGES, (base, framework))
+    base, framework = (images.layer(layout, tmp_path / name) for name in ("base", "framework"))
+    images.write_images(layout, images.IMAGES, (base, framework))
     manifests = json.loads((layout / "index.json").read_text())["manifests"]
     names = [m["annotations"]["org.opencontainers.image.ref.name"] for m in manifests]
     assert names == [name for image in IMAGES for name in image.names]
@@ -113,7 +113,7 @@ def test_the_same_tree_gives_the_same_layer(tmp_path: Path) -> None:
         (tmp_path / name / "folder").mkdir(parents=True)
         (tmp_path / name / "folder/file").write_text("same")
         os.utime(tmp_path / name / "folder/file", (len(made), len(made)))
-        made.append(images._layer(tmp_path, tmp_path / name))
+        made.append(images.layer(tmp_path, tmp_path / name))
     assert made[0] == made[1]
 
 

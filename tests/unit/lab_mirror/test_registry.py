@@ -35,9 +35,7 @@ def tiny_layers(_cache: Path, scratch: Path) -> tuple[images.Layer, images.Layer
     for name in ("base", "framework"):
         (scratch / name).mkdir()
         (scratch / name / name).write_text(name)
-    base, framework = (
-        images._layer(scratch / "layout", scratch / n) for n in ("base", "framework")
-    )
+    base, framework = (images.layer(scratch / "layout", scratch / n) for n in ("base", "framework"))
     return base, framework
 
 
@@ -45,7 +43,7 @@ def tiny_layers(_cache: Path, scratch: Path) -> tuple[images.Layer, images.Layer
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     room = Room(tmp_path_factory.mktemp("registry"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "_layers", tiny_layers)
+        patch.setattr(images, "layers", tiny_layers)
         yield room
     registry.stop(room.state)
 

@@ -1,0 +1,41 @@
+"""Triton's backend onnxruntime for the lab: ONNX Runtime, but called from Python.
+
+NVIDIA's own is a library of its image. Triton takes a file model.py in a
+backend's folder for the backend, and runs it as it would run any in Python.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import triton_python_backend_utils as triton
+
+
+class TritonPythonModel:
+    """One model of the repository."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the model's file."""
+        name = json.loads(args["model_config"]).get("default_model_filename") or "model.onnx"
+        file = Path(args["model_repository"], args["model_version"], name)
+        self._session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        given = {
+            tensor.name(): tensor.as_numpy()
+            for tensor in (
+                triton.get_input_tensor_by_name(request, one.name)
+                for one in self._session.get_inputs()
+            )
+        }
+        names = request.requested_output_names()
+        outputs = self._session.run(names, given)
+        tensors = [triton.Tensor(name, value) for name, value in zip(names, outputs, strict=True)]
+        return triton.InferenceResponse(output_tensors=tensors)
