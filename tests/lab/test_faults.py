@@ -64,3 +64,12 @@ def test_a_fault_is_made_shown_and_mended_by_hand(lab: Lab, provisioned: str) ->
     assert lab.verify(provisioned).verdict("upkeep.clock") == "WARN"
     assert "clock-loose is mended" in lab.ok("lab", "fault", provisioned, "--clear").stdout
     assert lab.verify(provisioned).verdict("upkeep.clock") == "PASS"
+
+
+@pytest.mark.parametrize("name", ["registry-unknown-name", "registry-refuses", "registry-untrusted"])
+def test_images_come_again_as_soon_as_the_way_to_the_registry_is_mended(
+    lab: Lab, provisioned: str, name: str
+) -> None:
+    with injected(lab.exec, provisioned, find(name)):
+        assert lab.verify(provisioned, "--check", "container.cuda").code == 1
+    assert lab.verify(provisioned, "--check", "container.cuda").bad == {}
