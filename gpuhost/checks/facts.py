@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 from gpuhost.model import Desired
+from gpuhost.parse.errors import ParseError
+from gpuhost.parse.smi_health import parse_health
 from gpuhost.probe.schema import (
     SCHEMA_VERSION,
     Containers,
@@ -28,6 +31,9 @@ from gpuhost.probe.schema import (
     Users,
 )
 
+# Of NVML where the probe could not load it: the library, or a function in it, was not found.
+NOT_LOADED = (12, 13)
+
 
 class SectionMissingError(Exception):
     """A section that the evidence lacks; ``words`` say why, the probe's own where it has some."""
@@ -36,6 +42,10 @@ class SectionMissingError(Exception):
         self.section = section
         self.words = words
         super().__init__(f"{section}: {words}")
+
+
+class SectionFailedError(SectionMissingError):
+    """A section that the probe tried to read and could not."""
 
 
 class SectionNotAskedError(SectionMissingError):
@@ -54,6 +64,39 @@ class Facts:
     desired: Desired
 
     def section(self, name: str) -> Any:
+        """The data of one section; health that NVML could not tell is what nvidia-smi tells."""
+        if name == "health":
+            return self._health_by_smi or self.read(name)
+        return self.read(name)
+
+    @property
+    def is_second_hand(self) -> bool:
+        """Whether nvidia-smi has to speak for NVML about the GPUs' health."""
+        return self._health_by_smi is not None
+
+    @cached_property
+    def _health_by_smi(self) -> Health | None:
+        """The health as nvidia-smi tells it; None where NVML told it, or nobody does."""
+        if not self._lacks_nvml():
+            return None
+        try:
+            command = self.read("nvidia_smi")["query_xml"]
+            told = parse_health(command["stdout"]) if command and command["rc"] == 0 else None
+        except (SectionMissingError, ParseError):
+            return None
+        return told if told and told["gpus"] else None
+
+    def _lacks_nvml(self) -> bool:
+        """Whether the probe tried to ask NVML about health and could not load it."""
+        try:
+            failure = self.read("health")["failure"]
+        except SectionFailedError:
+            return True
+        except SectionMissingError:
+            return False
+        return failure is not None and failure["code"] in NOT_LOADED
+
+    def read(self, name: str) -> Any:
         """The data of one section, as the probe gave it."""
         if not isinstance(self.evidence, Mapping):
             raise SectionMissingError(name, "the evidence is not a document")
@@ -68,7 +111,7 @@ class Facts:
         if not isinstance(section, Mapping):
             raise self._absent(name)
         if section.get("error"):
-            raise SectionMissingError(name, str(section["error"]))
+            raise SectionFailedError(name, str(section["error"]))
         if section.get("data") is None:
             raise SectionMissingError(name, "the probe returned no data")
         return section["data"]
@@ -142,7 +185,7 @@ class Facts:
 
     @property
     def health(self) -> Health:
-        """How the GPUs are."""
+        """How the GPUs are, as NVML tells; where it could not be loaded, as nvidia-smi does."""
         return cast(Health, self.section("health"))
 
     @property

@@ -279,6 +279,13 @@ _PACKAGES = (
 
 _PROBE = (
     _known(
+        r"No module named '_?ctypes'",
+        "the host's Python has no ctypes, by which NVML is asked: its standard library is not "
+        "complete",
+        "apt-get install --reinstall -y libpython3-stdlib 'libpython3.*-stdlib' || "
+        "dnf reinstall -y python3-libs",
+    ),
+    _known(
         r"gave no answer within|did not answer in time|had not said all in time|"
         r"did not end (in time|within)|timed out",
         "what was asked hangs (a GPU, its driver or dockerd), or the host is overloaded",

@@ -56,13 +56,22 @@ def _finding(check: Check, facts: Facts) -> Finding:
             facts.section(section)
         for group in check.info.trials:
             facts.require_trials(group)
-        return _of_bearable_length(check.judge(facts))
+        return _of_bearable_length(_with_its_witness(check, facts, check.judge(facts)))
     except SectionNotAskedError as missing:
         return not_applicable(f"not asked for: this run did not read {missing.section}")
     except SectionMissingError as missing:
         return _of_bearable_length(_unread(missing))
     except Exception as error:  # noqa: BLE001  (a check that breaks must not pass, nor stop others)
         return _bug(check, error)
+
+
+def _with_its_witness(check: Check, facts: Facts, finding: Finding) -> Finding:
+    """The same; where nvidia-smi spoke for NVML, it says so."""
+    if "health" not in check.info.needs or not facts.is_second_hand:
+        return finding
+    return replace(
+        finding, summary=f"{finding.summary}; as nvidia-smi tells, NVML could not be loaded"
+    )
 
 
 def _of_bearable_length(finding: Finding) -> Finding:

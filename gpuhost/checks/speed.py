@@ -81,7 +81,7 @@ def nvlink(facts: Facts) -> Finding:
     How many links a board uses differs, so GPUs of one model are compared.
     """
     expected = "as many links up as on the other GPUs of its model"
-    gpus = asked(facts, expected)
+    gpus = asked(facts, expected, "nvlinks")
     if isinstance(gpus, Finding):
         return gpus
     able = [gpu for gpu in gpus if gpu["nvlinks"]]

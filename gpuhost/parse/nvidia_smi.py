@@ -15,7 +15,14 @@ from gpuhost.parse.errors import ParseError
 from gpuhost.parse.pci import bus_id
 
 NO_DEVICES = ("No devices found.", "No devices were found")
-NOT_AVAILABLE = ("N/A", "[N/A]", "[Not Supported]", "[Unknown Error]", "")
+NOT_AVAILABLE = (
+    "N/A",
+    "[N/A]",
+    "[Not Supported]",
+    "[Unknown Error]",
+    "Requested functionality has been deprecated",
+    "",
+)
 
 _GPU_LINE = re.compile(r"GPU (?P<index>\d+): (?P<name>.*?) \(UUID: (?P<uuid>[^)]+)\)")
 _MIG_LINE = re.compile(
@@ -29,6 +36,11 @@ _TROUBLE = re.compile(
     r"GPU requires reset|Failed to initialize NVML|couldn't communicate with the NVIDIA driver",
     re.IGNORECASE,
 )
+
+
+def is_trouble(text: str) -> bool:
+    """Whether nvidia-smi says an error in it."""
+    return _TROUBLE.search(text) is not None
 
 
 def is_gpu_uuid(text: str | None) -> bool:
@@ -151,6 +163,7 @@ class XmlGpu:
     device_id: str | None
     persistence_mode: bool | None
     mig_mode: bool | None
+    mig_pending: bool | None
     mig_devices: tuple[XmlMigDevice, ...]
     memory_total_mib: int | None
     troubles: tuple[str, ...]
@@ -166,8 +179,8 @@ class XmlLog:
     gpus: tuple[XmlGpu, ...]
 
 
-def parse_xml(text: str) -> XmlLog:
-    """Read ``nvidia-smi -q -x``.
+def read_log(text: str) -> ET.Element:
+    """The document that ``nvidia-smi -q -x`` prints.
 
     Raises:
         ParseError: it is not that document, or it was cut off.
@@ -181,9 +194,21 @@ def parse_xml(text: str) -> XmlLog:
         raise ParseError(what, str(error), text.strip()) from error
     if root.tag != "nvidia_smi_log":
         raise ParseError(what, f"its root is {root.tag}")
+    return root
+
+
+def parse_xml(text: str) -> XmlLog:
+    """Read ``nvidia-smi -q -x``.
+
+    Raises:
+        ParseError: it is not that document, or it was cut off.
+    """
+    root = read_log(text)
     attached = _value(root, "attached_gpus")
     if attached is None or not attached.isdecimal():
-        raise ParseError(what, "it does not say how many GPUs are attached", attached or "")
+        raise ParseError(
+            "nvidia-smi's XML", "it does not say how many GPUs are attached", attached or ""
+        )
     return XmlLog(
         driver_version=_value(root, "driver_version"),
         cuda_version=_value(root, "cuda_version"),
@@ -204,6 +229,7 @@ def _xml_gpu(gpu: ET.Element) -> XmlGpu:
         device_id=_value(gpu, "pci/pci_device_id"),
         persistence_mode=_enabled(_value(gpu, "persistence_mode")),
         mig_mode=_enabled(_value(gpu, "mig_mode/current_mig")),
+        mig_pending=_enabled(_value(gpu, "mig_mode/pending_mig")),
         mig_devices=tuple(_xml_mig(mig) for mig in gpu.findall("mig_devices/mig_device")),
         memory_total_mib=_mebibytes(_value(gpu, "fb_memory_usage/total")),
         troubles=tuple(_troubles_below(gpu, "")),

@@ -18,6 +18,8 @@ TELLING = (
     "err-output",
     "rows-pending",
     "xid-79",
+    "smi-cached",
+    "python-without-ctypes",
     "driver-mismatch",
     "kernel-without-module",
     "toolkit-leak-one",
@@ -66,10 +68,24 @@ def test_a_fault_is_made_shown_and_mended_by_hand(lab: Lab, provisioned: str) ->
     assert lab.verify(provisioned).verdict("upkeep.clock") == "PASS"
 
 
-@pytest.mark.parametrize("name", ["registry-unknown-name", "registry-refuses", "registry-untrusted"])
+@pytest.mark.parametrize(
+    "name", ["registry-unknown-name", "registry-refuses", "registry-untrusted"]
+)
 def test_images_come_again_as_soon_as_the_way_to_the_registry_is_mended(
     lab: Lab, provisioned: str, name: str
 ) -> None:
     with injected(lab.exec, provisioned, find(name)):
         assert lab.verify(provisioned, "--check", "container.cuda").code == 1
     assert lab.verify(provisioned, "--check", "container.cuda").bad == {}
+
+
+def test_memory_errors_are_found_where_nvml_cannot_be_loaded(lab: Lab, provisioned: str) -> None:
+    with (
+        injected(lab.exec, provisioned, find("python-without-ctypes")),
+        injected(lab.exec, provisioned, find("ecc-uncorrected")),
+    ):
+        found = lab.verify(provisioned, "--suite", "quick").results
+    assert found["health.ecc"]["verdict"] == "FAIL"
+    assert "as nvidia-smi tells" in found["health.ecc"]["summary"]
+    assert found["health.rows"]["verdict"] == "PASS"
+    assert found["driver.nvml"]["verdict"] == "UNKNOWN"

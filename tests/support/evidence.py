@@ -384,11 +384,21 @@ def _xml(nvml: Nvml) -> str:
         f"""<gpu id="{g["bus_id"]}">
 <product_name>{g["name"]}</product_name><product_architecture>Ampere</product_architecture>
 <persistence_mode>Enabled</persistence_mode>
-<mig_mode><current_mig>Disabled</current_mig><pending_mig>Disabled</pending_mig></mig_mode>
+<mig_mode><current_mig>{_mode(g["mig_current"])}</current_mig>
+<pending_mig>{_mode(g["mig_pending"])}</pending_mig></mig_mode>
 <mig_devices>None</mig_devices>
 <uuid>{g["uuid"]}</uuid><minor_number>{g["minor"]}</minor_number>
 <pci><pci_bus_id>{g["bus_id"]}</pci_bus_id></pci>
+<serial>{g["serial"]}</serial><compute_mode>Default</compute_mode>
+<gpu_recovery_action>None</gpu_recovery_action>
 <temperature><gpu_temp>31 C</gpu_temp></temperature>
+<ecc_mode><current_ecc>Enabled</current_ecc><pending_ecc>Enabled</pending_ecc></ecc_mode>
+<ecc_errors><volatile><dram_uncorrectable>0</dram_uncorrectable></volatile>
+<aggregate><dram_uncorrectable>0</dram_uncorrectable></aggregate></ecc_errors>
+<retired_pages><pending_retirement>N/A</pending_retirement></retired_pages>
+<remapped_rows><remapped_row_corr>0</remapped_row_corr><remapped_row_unc>0</remapped_row_unc>
+<remapped_row_pending>No</remapped_row_pending><remapped_row_failure>No</remapped_row_failure>
+</remapped_rows>
 </gpu>
 """
         for g in nvml["gpus"]
@@ -400,6 +410,10 @@ def _xml(nvml: Nvml) -> str:
 <attached_gpus>{len(nvml["gpus"])}</attached_gpus>
 {gpus}</nvidia_smi_log>
 """
+
+
+def _mode(flag: bool | None) -> str:
+    return "Enabled" if flag else "Disabled"
 
 
 def _docker() -> Docker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from gpuhost.lab.faults.registry import TRIALS, Fault, kernel
+from gpuhost.lab.faults.registry import TRIALS, Fault, kernel, report
 
 _NO_NVML = (
     "driver.*",
@@ -20,6 +20,16 @@ _NEW_KERNEL = "6.99.0-1-amd64"
 
 _SMI = "/etc/gpuhost-lab/smi"
 _SMI_BACK = f"[ ! -e {_SMI} ] || {{ f=$(cat {_SMI}); mv $f.fault $f; rm {_SMI}; }}"
+
+_WRAPPER = "/usr/local/bin/nvidia-smi"
+_YESTERDAY = "/etc/gpuhost-lab/yesterday.xml"
+# Not twice: in a container the wrapper lies where it looks for the program.
+_WRAPPING = shlex.quote(
+    f'#!/bin/sh\n[ "$*" != "-q -x" ] || exec cat {_YESTERDAY}\n'
+    '[ -z "$wrapped" ] || exit 127\nwrapped=yes exec /usr/bin/nvidia-smi "$@"\n'
+)
+_OLD_NEWS = report(1, ecc_pending="0")
+_CTYPES = "/usr/lib*/python3*/lib-dynload/_ctypes.*.so"
 
 
 def _in_place_of_smi(script: str) -> str:
@@ -158,6 +168,35 @@ FAULTS = (
         cause="another form",
         remedy="Report it",
         consequences=("smi.*", "cdi.*", *TRIALS),
+        verdict="UNKNOWN",
+    ),
+    Fault(
+        name="smi-cached",
+        area="driver",
+        about="a wrapper in /usr/local/bin answers nvidia-smi -q -x with what it was yesterday",
+        make=f"nvidia-smi -q -x >{_YESTERDAY}; printf %s {_WRAPPING} >{_WRAPPER}; "
+        f"chmod 755 {_WRAPPER}; {_OLD_NEWS[0]}",
+        mend=f"rm -f {_WRAPPER} {_YESTERDAY}; {_OLD_NEWS[1]}",
+        check="smi.agrees",
+        cause="a wrapper",
+        remedy="type -a nvidia-smi",
+        # What NVML tells today; and the toolkit gives containers the wrapper without the program.
+        consequences=("health.ecc", *TRIALS),
+    ),
+    Fault(
+        name="python-without-ctypes",
+        area="driver",
+        about="the host's Python lost its ctypes: NVML can't be asked, nvidia-smi can",
+        make=f"for f in {_CTYPES}; do mv $f $f.fault; done",
+        mend=f"for f in {_CTYPES}.fault; do [ ! -e $f ] || mv $f ${{f%.fault}}; done",
+        check="driver.nvml",
+        cause="has no ctypes",
+        remedy="libpython3-stdlib",
+        # The lab's toolkit is in Python, too.
+        consequences=(
+            *("driver.*", "gpu.*", "smi.*", "cdi.*"),
+            *("health.inforom", "speed.nvlink", *TRIALS),
+        ),
         verdict="UNKNOWN",
     ),
     Fault(
