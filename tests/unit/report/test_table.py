@@ -37,7 +37,7 @@ def test_a_host_that_is_well_takes_two_lines_and_one_of_what_does_not_apply(
         f"toolkit 1.20.0 · {ran} of {total} ran · 8.2 s"
     )
     assert "there is no NVSwitch" in lines[1]
-    assert lines[2].startswith(f"  ✓ {ran} passed  host 3 · gpu 7 · driver 9 · smi 2")
+    assert lines[2].startswith(f"  ✓ {ran} passed  host 3 · gpu 7 · driver 9 · smi 3")
 
 
 def test_everything_that_did_not_pass_is_explained(run: RunReport, ill: HostReport) -> None:
