@@ -75,6 +75,10 @@ def load(folder: Path) -> Definition:
         name: _parameter(folder / ABOUT, name, declared)
         for name, declared in (about.get("parameters") or {}).items()
     }
+    for parameter in parameters.values():
+        if parameter.contains and parameter.contains not in parameters:
+            why = f"{parameter.contains}, which {parameter.name} contains, is no parameter"
+            raise _wrong(folder / ABOUT, why)
     return Definition(
         name=folder.name,
         folder=folder,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,33 @@ from gpuhost.errors import UsageError
 from gpuhost.specs import CONVERTERS
 from gpuhost.suggest import did_you_mean
 
-TYPES = ("str", "int", "float", "bool")
+# A path on this machine, whose content goes to the host: see archives.py.
+ARCHIVE = "archive"
+# A program's arguments, quoted as in a shell; parameters may be named in them.
+WORDS = "words"
+
+
+def _words(value: Any) -> str:
+    try:
+        shlex.split(str(value))
+    except ValueError as error:
+        raise ValueError(f"words as a shell takes them ({error})") from None
+    return str(value)
+
+
+TYPES: Mapping[str, Callable[[Any], Any]] = {
+    **{name: CONVERTERS[name] for name in ("str", "int", "float", "bool")},
+    ARCHIVE: CONVERTERS["str"],
+    WORDS: _words,
+}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. ``minimum`` and ``maximum`` are of numbers, both inclusive."""
+    """One parameter. ``minimum`` and ``maximum`` are of numbers, both inclusive.
+
+    ``contains`` is of archives: the parameter that names a file which has to be in it.
+    """
 
     name: str
     type: str
@@ -24,6 +46,7 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[Any, ...] = ()
+    contains: str = ""
 
     def checked(self, value: Any) -> Any:
         """The value in the parameter's type.
@@ -32,7 +55,7 @@ class Parameter:
             UsageError: it is of another type, out of range or none of the choices.
         """
         try:
-            converted = CONVERTERS[self.type](value)
+            converted = TYPES[self.type](value)
         except ValueError as error:
             raise UsageError(f"{self.name} is {value!r}: it must be {error}.", self.help) from None
         if self.choices and converted not in self.choices:

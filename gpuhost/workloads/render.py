@@ -8,7 +8,8 @@ YAML for it to break out of.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ import yaml
 from gpuhost.errors import UsageError
 from gpuhost.suggest import did_you_mean
 from gpuhost.workloads.definition import COMPOSE, Definition
+from gpuhost.workloads.parameters import WORDS
 
 # On a service: it works on the GPUs that were asked for.
 GPUS_KEY = "x-gpuhost-gpus"
@@ -79,9 +81,20 @@ def _filled(definition: Definition, part: Any, values: Mapping[str, Any]) -> Any
         return {key: _filled(definition, value, values) for key, value in part.items()}
     if isinstance(part, list):
         # Compose takes no numbers for arguments.
-        filled = (_filled(definition, item, values) for item in part)
+        filled = (one for item in part for one in _items(definition, item, values))
         return [item if isinstance(item, dict) else word(item) for item in filled]
     return _text(definition, part, values) if isinstance(part, str) else part
+
+
+def _items(definition: Definition, item: Any, values: Mapping[str, Any]) -> Iterator[Any]:
+    """What an item of a list becomes: one, or as many as its parameter has words."""
+    whole = _REFERENCE.fullmatch(item) if isinstance(item, str) else None
+    parameter = definition.parameters.get(whole["name"]) if whole and whole["name"] else None
+    if parameter is None or parameter.type != WORDS:
+        yield _filled(definition, item, values)
+        return
+    for one in shlex.split(str(values[parameter.name])):
+        yield _text(definition, one, values)
 
 
 def _text(definition: Definition, text: str, values: Mapping[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from gpuhost.errors import ExitCode, GpuhostError, UsageError
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
+from gpuhost.workloads import archives
 from gpuhost.workloads import gpus as gpu_room
 from gpuhost.workloads.definition import COMPOSE, Definition
 from gpuhost.workloads.render import as_text, gpu_services, render
@@ -64,16 +65,17 @@ def start(
     """Start a workload on the one host of ``targets``; ``state`` is started or finished.
 
     Raises:
-        UsageError: the host has no such GPU.
+        UsageError: the host has no such GPU, or an archive cannot be used.
         WorkloadError: the GPUs are in use, or the work did not start or did not end well.
         HostUnreadError: the host does not tell its GPUs.
     """
     (host,) = targets.names
-    chosen = _free_gpus(targets, settings, ui, asked_gpus, share=share)
-    compose = render(definition, values, chosen)
     with tempfile.TemporaryDirectory(prefix="gpuhost-workload-") as folder:
         files = Path(folder, definition.name)
         shutil.copytree(definition.folder, files, ignore=CONTEXT_FILES_LEFT_OUT)
+        archives.place(definition, values, files)
+        chosen = _free_gpus(targets, settings, ui, asked_gpus, share=share)
+        compose = render(definition, values, chosen)
         Path(files, COMPOSE).write_text(as_text(compose), encoding="utf-8")
         done = ask(
             targets,

@@ -117,6 +117,30 @@ def test_arguments_are_texts_and_values_keep_their_type() -> None:
     assert compose["services"]["main"]["mem_swappiness"] == 3
 
 
+ARGUMENTS = Parameter("words", "words", "--epochs ${epochs} --name 'a b' --none ''", "Arguments.")
+
+
+def test_words_become_as_many_arguments_with_parameters_in_them() -> None:
+    found = definition({"image": "x", "command": ["run", "${words}", "end"]}, ARGUMENTS)
+    compose = render(found, {"words": ARGUMENTS.default, "epochs": 3}, ())
+    command = compose["services"]["main"]["command"]
+    assert command == ["run", "--epochs", "3", "--name", "a b", "--none", "", "end"]
+    assert render(found, {"words": ""}, ())["services"]["main"]["command"] == ["run", "end"]
+
+
+@given(st.text())
+def test_a_parameter_named_in_words_stays_one_argument(text: str) -> None:
+    found = definition({"image": "x", "command": ["${words}"]}, ARGUMENTS)
+    compose = render(found, {"words": "--t ${text}", "text": text}, ())
+    command = compose["services"]["main"]["command"]
+    assert [part.replace("$$", "$") for part in command] == ["--t", text]
+
+
+def test_words_that_no_shell_would_take_are_refused() -> None:
+    with pytest.raises(UsageError, match="words as a shell takes them"):
+        resolve({"words": ARGUMENTS}, ["words=--name 'a"])
+
+
 def test_a_variable_of_the_containers_own_stays_one() -> None:
     compose = render(definition({"image": "x", "command": ["echo $${HOME} $PATH"]}), {}, ())
     assert compose["services"]["main"]["command"] == ["echo $${HOME} $$PATH"]

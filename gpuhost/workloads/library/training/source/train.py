@@ -1,18 +1,27 @@
 """Train a small network to tell squares, discs and crosses apart; on a GPU if there is one.
 
 Data are made from the seed, so two runs with the same arguments print the same losses.
+Ends with an error if nothing was learned. What it leaves in outputs: last.pt, a checkpoint after
+each epoch; log.jsonl; and a folder a run in tensorboard.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
-from typing import Any, TextIO
+import time
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+try:
+    from torch.utils.tensorboard import SummaryWriter
+except ImportError:  # the image has no tensorboard
+    from tensorboard_log import SummaryWriter
 
 OUTPUTS = pathlib.Path("/outputs")
 CHECKPOINT = "last.pt"
@@ -45,6 +54,27 @@ def network() -> Any:
     )
 
 
+class Log:
+    """What a training says: on its output, in log.jsonl and for TensorBoard."""
+
+    def __init__(self, outputs: pathlib.Path, *, goes_on: bool) -> None:
+        self._lines = (outputs / "log.jsonl").open("a" if goes_on else "w")
+        run = time.strftime("%Y%m%d-%H%M%S")
+        self._curves = SummaryWriter(str(outputs / "tensorboard" / run))
+
+    def note(self, words: str, step: int, **values: float) -> None:
+        """Values of one step."""
+        print(f"{words} " + " ".join(f"{name} {value:.4f}" for name, value in values.items()))
+        self._lines.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._curves.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """End the files."""
+        self._lines.close()
+        self._curves.close()
+
+
 class Training:
     """One training: the data, the network, and where what it learned is kept."""
 
@@ -57,12 +87,28 @@ class Training:
         self._model = network().to(device)
         self._loss_of = nn.CrossEntropyLoss()
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=asked.lr, momentum=0.9)
+        self.epoch = self._step = 0
 
-    def load(self, name: str) -> int:
-        """Go on from a checkpoint; the epoch that it is of."""
-        kept = torch.load(OUTPUTS / name, map_location=self._device)
+    def load(self, name: str) -> None:
+        """Go on from a checkpoint, with the learning rate that was asked for."""
+        kept = torch.load(OUTPUTS / name, map_location=self._device, weights_only=True)
         self._model.load_state_dict(kept["model"])
-        return int(kept["epoch"])
+        self._optimizer.load_state_dict(kept["optimizer"])
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._asked.lr
+        self.epoch, self._step = kept["epoch"], kept["step"]
+
+    def keep(self) -> None:
+        """Write a checkpoint, which never is there by half."""
+        kept = {"epoch": self.epoch, "step": self._step, "model": self._model.state_dict()}
+        unfinished = OUTPUTS / f"{CHECKPOINT}.unfinished"
+        torch.save({**kept, "optimizer": self._optimizer.state_dict()}, unfinished)
+        unfinished.replace(OUTPUTS / CHECKPOINT)
+
+    def knows_the_same_as(self, other: Training) -> bool:
+        """Whether both networks have the same weights, to the last bit."""
+        mine, theirs = self._model.state_dict(), other._model.state_dict()
+        return all(torch.equal(mine[name], theirs[name]) for name in mine)
 
     def validate(self) -> tuple[float, float]:
         """Mean loss over the images held back, and the share of them that was told right."""
@@ -78,33 +124,27 @@ class Training:
         self._model.train()
         return loss / seen, right / seen
 
-    def run(self, log: TextIO) -> float:
+    def run(self, log: Log) -> float:
         """All epochs, with a checkpoint after each; the last loss over the images held back."""
         loss = float("inf")
-        for epoch in range(1, self._asked.epochs + 1):
-            self._learn(epoch, log)
+        for _ in range(self._asked.epochs):
+            self.epoch += 1
+            self._learn(log)
             loss, accuracy = self.validate()
-            print(f"epoch {epoch} validation loss {loss:.4f} accuracy {accuracy:.3f}")
-            note(log, epoch=epoch, val_loss=loss, accuracy=accuracy)
-            kept = {"epoch": epoch, "model": self._model.state_dict()}
-            torch.save(kept, OUTPUTS / CHECKPOINT)
+            log.note(f"epoch {self.epoch}", self._step, val_loss=loss, accuracy=accuracy)
+            self.keep()
         return loss
 
-    def _learn(self, epoch: int, log: TextIO) -> None:
+    def _learn(self, log: Log) -> None:
         for number, batch in enumerate(self._images, start=1):
             images, kinds = (part.to(self._device) for part in batch)
             self._optimizer.zero_grad()
             loss = self._loss_of(self._model(images), kinds)
             loss.backward()
             self._optimizer.step()
+            self._step += 1
             if number % self._asked.log_frequency == 0:
-                print(f"epoch {epoch} batch {number} loss {float(loss):.4f}")
-                note(log, epoch=epoch, batch=number, loss=float(loss))
-
-
-def note(log: TextIO, **values: float) -> None:
-    """One line of the log in outputs."""
-    log.write(json.dumps(values) + "\n")
+                log.note(f"epoch {self.epoch} batch {number}", self._step, loss=float(loss))
 
 
 def arguments() -> argparse.Namespace:
@@ -125,19 +165,28 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Train, keep checkpoints, and say whether anything was learned."""
     asked = arguments()
+    # Without it, CUDA's matrix products may differ from run to run.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.manual_seed(asked.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(f"training on {device}" + ("" if device == "cuda" else ": CUDA not exercised"))
+    print("training on cuda" if device == "cuda" else "CUDA not exercised: training on cpu")
     training = Training(asked, device)
+    untrained, _ = training.validate()
     if asked.pretrained:
-        print(f"goes on from {asked.pretrained} of epoch {training.load(asked.pretrained)}")
-    first, _ = training.validate()
-    with (OUTPUTS / "log.jsonl").open("w") as log:
-        last = training.run(log)
-    print(f"checkpoint {CHECKPOINT} of epoch {training.load(CHECKPOINT)} loads")
-    if last < first:
-        print(f"converged: validation loss {last:.4f} from {first:.4f}")
+        training.load(asked.pretrained)
+        print(f"goes on from {asked.pretrained} of epoch {training.epoch}")
+    log = Log(OUTPUTS, goes_on=bool(asked.pretrained))
+    learned = training.run(log)
+    log.close()
+    again = Training(asked, device)
+    again.load(CHECKPOINT)
+    if not again.knows_the_same_as(training):
+        raise SystemExit(f"checkpoint {CHECKPOINT} is not what was learned")
+    print(f"checkpoint {CHECKPOINT} of epoch {again.epoch} loads")
+    if learned >= untrained:
+        raise SystemExit(f"nothing was learned: validation loss {learned:.4f} from {untrained:.4f}")
+    print(f"converged: validation loss {learned:.4f} from {untrained:.4f}")
 
 
 if __name__ == "__main__":
