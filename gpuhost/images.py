@@ -24,14 +24,14 @@ PLAYBOOK = "images.yml"
 class Image:
     """An image that gpuhost brought to a host and that is still there.
 
-    ``kept`` says why it is not to be removed; ``tagged`` is when docker named it
+    ``kept`` says why it is not to be removed; ``at`` is when it was brought
     (RFC 3339).
     """
 
     id: str
     reference: str
     size_bytes: int
-    tagged: str
+    at: str
     kept: str
 
 

@@ -31,7 +31,7 @@ def images(
 
     With --prune it shows them, asks, and removes them. Images that were there
     before gpuhost stay, and so do those that a container uses or that somebody
-    pulled, built or named since. What builds left in docker's build cache is not
+    built or named since. What builds left in docker's build cache is not
     gpuhost's alone and stays too.
     """
     from gpuhost import images as use_case
@@ -68,9 +68,7 @@ def _show(found: Answer, *, err: bool) -> None:
         click.echo(f"{click.style(host, bold=True)}: gpuhost brought", err=err)
         for one in some:
             kept = f"  kept: {one.kept}" if one.kept else ""
-            click.echo(
-                f"  {one.reference:<48} {_size([one]):>10}  {one.tagged[:10]}{kept}", err=err
-            )
+            click.echo(f"  {one.reference:<48} {_size([one]):>10}  {one.at[:10]}{kept}", err=err)
 
 
 def _confirm(count: int) -> None:

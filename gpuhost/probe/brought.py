@@ -1,7 +1,8 @@
 """Which images gpuhost brought to this host: a record for ``gpuhost images --prune``.
 
-One JSON object a line: ``id``, ``reference``, and ``tagged``, when docker gave the image
-that name. An image that got a name at another time since is no longer gpuhost's alone.
+One JSON object a line: ``id``, ``reference``, ``at`` (when it was brought, RFC 3339) and
+``tagged``, when docker last named the image: never, for one that was pulled. An image that
+somebody built or named since is no longer gpuhost's alone.
 The playbooks' module_utils/brought_images.py reads and writes the same file.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import Sequence
 
 from gpuhost.probe.engine_api import Engine, EngineError
@@ -39,5 +41,6 @@ def _lines(engine: Engine, reference: str) -> Sequence[str]:
     if found is None:
         return []
     tagged = (found.get("Metadata") or {}).get("LastTagTime", "")
-    entry = {"id": found["Id"], "reference": reference, "tagged": tagged}
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    entry = {"id": found["Id"], "reference": reference, "at": at, "tagged": tagged}
     return [json.dumps(entry, sort_keys=True) + "\n"]

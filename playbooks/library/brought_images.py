@@ -17,7 +17,7 @@ module: brought_images
 short_description: List and remove the images that gpuhost brought to this host
 description:
   - Goes by gpuhost's own record. Images that were here before are not on it; one that a container
-    uses, or that somebody has pulled, built or named since, is kept.
+    uses, or that somebody has built or named since, is kept.
 options:
   state:
     description: C(listed) reads; C(absent) removes those in O(ids) that need not be kept.

@@ -1,12 +1,14 @@
 """Which images gpuhost brought to this host: the record that its probe keeps, too.
 
-One JSON object a line: ``id``, ``reference``, and ``tagged``, when docker gave the image that
-name. An image that got a name at another time since is no longer gpuhost's alone.
+One JSON object a line: ``id``, ``reference``, ``at`` (when it was brought, RFC 3339) and
+``tagged``, when docker last named the image: never, for one that was pulled. An image that
+somebody built or named since is no longer gpuhost's alone.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 RECORD = Path("/var/lib/gpuhost/images.jsonl")
 UNNAMED = "<none>"
+FIELDS = ("id", "reference", "at", "tagged")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Brought:
     id: str
     reference: str
     size_bytes: int
-    tagged: str
+    at: str
     kept: str = ""
 
 
@@ -40,19 +43,20 @@ def entries(record: Path) -> list[dict[str, str]]:
     for line in lines:
         try:
             entry = json.loads(line)
-            found[entry["id"]] = {key: str(entry[key]) for key in ("id", "reference", "tagged")}
+            found[entry["id"]] = {key: str(entry[key]) for key in FIELDS}
         except (ValueError, KeyError, TypeError):
             continue
     return list(found.values())
 
 
-def note(record: Path, images: Sequence[Mapping[str, Any]], references: Sequence[str]) -> None:
-    """Put on record the images (as ``docker image inspect`` shows them) with these names."""
+def note(record: Path, images: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put on record images, as ``docker image inspect`` shows them, by the names they came by."""
     record.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with record.open("a", encoding="utf-8") as stream:
-        for image, reference in zip(images, references, strict=True):
-            entry = {"id": image["Id"], "reference": reference, "tagged": _tagged(image)}
-            stream.write(json.dumps(entry, sort_keys=True) + "\n")
+        for reference, image in images.items():
+            entry = {"id": image["Id"], "reference": reference, "at": at, "tagged": _tagged(image)}
+            stream.write(json.dumps(entry) + "\n")
 
 
 def still_here(
@@ -70,7 +74,7 @@ def still_here(
                     id=entry["id"],
                     reference=_name(entry, image),
                     size_bytes=int(image["Size"]),
-                    tagged=entry["tagged"],
+                    at=entry["at"],
                     kept=_kept(entry, image, used_by.get(entry["id"], ())),
                 )
             )
@@ -89,7 +93,7 @@ def _kept(entry: Mapping[str, str], image: Mapping[str, Any], users: Sequence[st
     if others:
         return f"somebody named it {', '.join(others)}"
     if _tagged(image) != entry["tagged"]:
-        return "somebody pulled, built or named it since"
+        return "somebody built or named it since"
     return ""
 
 

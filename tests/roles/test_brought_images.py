@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def image(name: str = "nvidia/cuda:13", identifier: str = "sha256:1", **more: An
 
 
 def entry(reference: str = "nvidia/cuda:13", identifier: str = "sha256:1") -> dict[str, str]:
-    return {"id": identifier, "reference": reference, "tagged": THEN}
+    return {"id": identifier, "reference": reference, "at": THEN, "tagged": THEN}
 
 
 def kept(found: Any, *users: str, reference: str = "nvidia/cuda:13") -> str:
@@ -41,7 +42,7 @@ def test_dockers_short_name_is_the_same_name(reference: str) -> None:
     assert kept(image("debian:latest"), reference="docker.io/library/debian") == ""
 
 
-def test_one_that_is_used_named_or_pulled_since_is_kept() -> None:
+def test_one_that_is_used_named_or_built_since_is_kept() -> None:
     assert kept(image(), "web", "db") == "in use by web, db"
     named = image(RepoTags=["nvidia/cuda:13", "team/base:1"])
     assert kept(named) == "somebody named it team/base:1"
@@ -60,10 +61,12 @@ def test_one_that_is_gone_is_not_listed() -> None:
 def test_what_is_noted_is_read_and_cut_lines_are_none(tmp_path: Path) -> None:
     record = tmp_path / "gpuhost" / "images.jsonl"
     assert brought_images.entries(record) == []
-    brought_images.note(record, [image()], ["nvidia/cuda:13"])
+    brought_images.note(record, {"nvidia/cuda:13": image()})
     with record.open("a") as stream:
         stream.write('[1]\n{"id": "sha256:2", "refer')
-    assert brought_images.entries(record) == [entry()]
+    (found,) = brought_images.entries(record)
+    assert {**found, "at": THEN} == entry()
+    assert datetime.fromisoformat(found["at"]).tzinfo
 
 
 @pytest.fixture
@@ -98,7 +101,8 @@ def ask(tmp_path: Path, **more: Any) -> Any:
 def test_only_what_was_shown_is_removed(tmp_path: Path, docker: Callable[..., Path]) -> None:
     images = [image(), image("ngc/torch:1", "sha256:2"), image("team/own:1", "sha256:3")]
     gone = docker(*images)
-    brought_images.note(tmp_path / "images.jsonl", images[:2], ["nvidia/cuda:13", "ngc/torch:1"])
+    ours = {"nvidia/cuda:13": images[0], "ngc/torch:1": images[1]}
+    brought_images.note(tmp_path / "images.jsonl", ours)
     listed = ask(tmp_path)
     assert [one["reference"] for one in listed["images"]["here"]] == [
         "nvidia/cuda:13",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def test_what_was_pulled_is_on_record_once_and_as_the_playbooks_read_it(
     brought.note(engine, images, Root(tmp_path))
     record = tmp_path / brought.RECORD.lstrip("/")
     (line,) = record.read_text().splitlines()
-    assert json.loads(line) == {"id": "sha256:1", "reference": "cuda:13", "tagged": TAGGED}
+    found = json.loads(line)
+    assert datetime.fromisoformat(found.pop("at")).tzinfo
+    assert found == {"id": "sha256:1", "reference": "cuda:13", "tagged": TAGGED}
     utils = roles.util("brought_images")
     assert utils.entries(record) == [json.loads(line)]
     assert str(utils.RECORD) == brought.RECORD
