@@ -14,6 +14,7 @@ from gpuhost.probe.schema import Unit, Upgrade
 
 _DRIVER = re.compile(r"nvidia|cuda-drivers|libcuda1|kmod-nvidia")
 _TOOLKIT = re.compile(r"nvidia-container|libnvidia-container")
+_NOTHING = "nothing of driver, docker and toolkit that upgrades by itself"
 SHOWN = 6
 
 
@@ -68,47 +69,62 @@ def _why_loose(units: Sequence[Unit]) -> tuple[str, str]:
 def upgrades(facts: Facts) -> Finding:
     """An unattended upgrade is the usual reason why a host that worked does not in the morning.
 
-    Hold the packages that the finding names; provisioning does that for the driver.
+    Hold the packages that the finding names (provisioning does that for the driver), or take
+    their repository out of what unattended upgrades take from.
     """
     found = facts.upkeep["upgrades"]
     pending = found["pending"]
-    expected = "nothing of driver, docker and toolkit that upgrades by itself"
     if pending is None:
         return undetermined(
             "which upgrades wait is unknown",
             seen=found["error"] or "no answer",
-            expected=expected,
+            expected=_NOTHING,
             cause="the package manager does not answer, or its database is damaged",
             remedy="apt-get -s dist-upgrade || dnf check-update",
         )
+    # Evidence from before that was read has only what waits.
+    exposed = found.get("exposed", [upgrade["name"] for upgrade in pending])
+    tonight = [upgrade for upgrade in pending if upgrade["name"] in exposed]
+    if found["automatic"] and tonight:
+        names = [upgrade["name"] for upgrade in tonight]
+        return _by_itself(f"the next unattended upgrade replaces {_kinds(names)}", tonight, names)
+    if found["automatic"] and exposed:
+        return _by_itself(f"an unattended upgrade may replace {_kinds(exposed)}", (), exposed)
+    spared = "; unattended upgrades leave them alone" if found["automatic"] else ""
     if not pending:
-        return passed("none waits")
-    if not found["automatic"]:
-        return passed(f"{counted(len(pending), 'upgrade')} available; none is installed by itself")
-    is_driver = any(_is_driver(upgrade) for upgrade in pending)
-    return warned(
-        f"the next unattended upgrade replaces {_kinds(pending)}",
-        seen=_shown(pending),
-        expected=expected,
-        cause="unattended upgrades are on, and these packages are neither held nor excluded; "
-        + (
-            "then the GPUs fail until the host is rebooted"
-            if is_driver
-            else "then docker is restarted, with all that runs in it"
-        ),
-        remedy=f"apt-mark hold {' '.join(each['name'] for each in pending)}  # or: {PROVISION}",
+        return passed(f"none waits{spared}")
+    many = counted(len(pending), "upgrade")
+    return passed(
+        f"{many} available; {'none is installed by itself' if not spared else spared[2:]}"
     )
 
 
-def _is_driver(upgrade: Upgrade) -> bool:
-    return bool(_DRIVER.search(upgrade["name"])) and not _TOOLKIT.search(upgrade["name"])
+def _by_itself(summary: str, tonight: Sequence[Upgrade], names: Sequence[str]) -> Finding:
+    then = (
+        "then the GPUs fail until the host is rebooted"
+        if any(map(_is_driver, names))
+        else "then docker is restarted, with all that runs in it"
+    )
+    return warned(
+        summary,
+        seen=_shown(tonight) or f"none waits now; not held: {listed(names)}",
+        expected=_NOTHING,
+        cause="unattended upgrades are on and take from these packages' repositories, and the "
+        f"packages are neither held nor excluded; {then}",
+        remedy=f"apt-mark hold {' '.join(names)} || dnf versionlock add {' '.join(names)}  "
+        f"# or: {PROVISION}",
+    )
 
 
-def _kinds(pending: Sequence[Upgrade]) -> str:
+def _is_driver(name: str) -> bool:
+    return bool(_DRIVER.search(name)) and not _TOOLKIT.search(name)
+
+
+def _kinds(names: Sequence[str]) -> str:
     kinds = {
-        "the driver": any(map(_is_driver, pending)),
-        "the toolkit": any(_TOOLKIT.search(upgrade["name"]) for upgrade in pending),
-        "docker": any(re.search("docker|containerd", upgrade["name"]) for upgrade in pending),
+        "the driver": any(map(_is_driver, names)),
+        "the toolkit": any(_TOOLKIT.search(name) for name in names),
+        "docker": any(re.search("docker|containerd", name) for name in names),
     }
     return " and ".join(kind for kind, is_meant in kinds.items() if is_meant)
 

@@ -287,6 +287,9 @@ class Upgrades(TypedDict):
     pending: Optional[List[Upgrade]]
     error: Optional[str]
     automatic: bool  # whether the host upgrades by itself
+    # Packages that it may then replace, this night or another: not held, not excluded, and from
+    # where it takes upgrades.
+    exposed: List[str]
 
 
 class NextBoot(TypedDict):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from typing import List, Optional, Sequence, Tuple
 
-from gpuhost.probe import units
+from gpuhost.probe import unattended, units
 from gpuhost.probe.context import Context
 from gpuhost.probe.driver import MODULES
 from gpuhost.probe.run import which
 from gpuhost.probe.schema import Clock, Command, NextBoot, Upgrade, Upgrades, Upkeep
 from gpuhost.probe.system import kernels_installed
+from gpuhost.probe.unattended import WATCHED
 
 CLOCK_UNITS = (
     "systemd-timesyncd.service",
@@ -23,13 +24,8 @@ CLOCK_UNITS = (
     "ntpsec.service",
     "ntpd.service",
 )
-# What a GPU container host stands on; other packages may be upgraded at any time.
-WATCHED = re.compile(
-    r"nvidia|cuda-drivers|libcuda1|docker-ce|containerd\.io|libnvidia-container|kmod-nvidia"
-)
 APT_SIMULATION = ("apt-get", "-s", "-q", "-o", "APT::Get::Show-User-Simulation-Note=no")
 _APT_LINE = re.compile(r"Inst (?P<name>\S+) \[(?P<installed>[^\]]+)\] \((?P<candidate>\S+)")
-_BLACKLIST = re.compile(r'^Unattended-Upgrade::Package-Blacklist:: "(.*)";$', re.M)
 DNF_UPDATES_AVAILABLE = 100
 DNF_COLUMNS = 3
 
@@ -65,22 +61,23 @@ def upgrades(context: Context) -> Upgrades:
         return _apt(context)
     if which("dnf"):
         return _dnf(context)
-    return {"pending": None, "error": "neither apt-get nor dnf is there", "automatic": False}
+    return _unread("neither apt-get nor dnf is there")
+
+
+def _unread(why: str) -> Upgrades:
+    return {"pending": None, "error": why, "automatic": False, "exposed": []}
 
 
 def _apt(context: Context) -> Upgrades:
     answer = context.run([*APT_SIMULATION, "dist-upgrade"])
     if answer["rc"] != 0:
-        return {"pending": None, "error": _words(answer), "automatic": False}
+        return _unread(_words(answer))
     configuration = context.run(["apt-config", "dump"])["stdout"]
-    automatic = which("unattended-upgrade") is not None and bool(
-        re.search(r'^APT::Periodic::Unattended-Upgrade "[1-9]\d*";$', configuration, re.M)
-    )
+    automatic = unattended.is_unattended(configuration)
     pending = apt_upgrades(answer["stdout"])
-    if automatic:
-        spared = blacklist(configuration)
-        pending = [u for u in pending if not any(re.match(s, u["name"]) for s in spared)]
-    return {"pending": pending, "error": None, "automatic": automatic}
+    waiting = [upgrade["name"] for upgrade in pending]
+    exposed = unattended.apt_exposed(context, configuration, waiting) if automatic else []
+    return {"pending": pending, "error": None, "automatic": automatic, "exposed": exposed}
 
 
 def apt_upgrades(text: str) -> List[Upgrade]:
@@ -93,28 +90,22 @@ def apt_upgrades(text: str) -> List[Upgrade]:
     ]
 
 
-def blacklist(configuration: str) -> List[str]:
-    """The patterns of packages that unattended upgrades leave alone."""
-    found = []
-    for pattern in _BLACKLIST.findall(configuration):
-        try:
-            re.compile(pattern)
-        except re.error:
-            continue
-        found.append(pattern)
-    return found
-
-
 def _dnf(context: Context) -> Upgrades:
+    automatic = unattended.dnf_automatic(context)
     # From the cache: a verification does not wait for mirrors.
-    answer = context.run(["dnf", "-q", "-C", "check-update"])
+    kind = ["--security"] if automatic.installs and automatic.security_only else []
+    answer = context.run(["dnf", "-q", "-C", *kind, "check-update"])
     if answer["rc"] not in (0, DNF_UPDATES_AVAILABLE):
-        return {"pending": None, "error": _words(answer), "automatic": False}
-    timers = units.show(context, ("dnf-automatic.timer", "dnf-automatic-install.timer"))
+        return _unread(_words(answer))
+    pending = dnf_upgrades(answer["stdout"])
+    waiting = [upgrade["name"] for upgrade in pending]
     return {
-        "pending": dnf_upgrades(answer["stdout"]),
+        "pending": pending,
         "error": None,
-        "automatic": any(timer["active_state"] == "active" for timer in timers),
+        "automatic": automatic.installs,
+        "exposed": unattended.dnf_exposed(context, automatic, waiting)
+        if automatic.installs
+        else [],
     }
 
 

@@ -337,7 +337,7 @@ def _kernel_log() -> KernelLog:
 def _upkeep() -> Upkeep:
     return Upkeep(
         clock={"synchronised": True, "error": None, "units": [_unit("chrony.service")]},
-        upgrades={"pending": [], "error": None, "automatic": False},
+        upgrades={"pending": [], "error": None, "automatic": False, "exposed": []},
         next_boot={"kernel": "6.1.0-40-amd64", "module_version": DRIVER},
     )
 

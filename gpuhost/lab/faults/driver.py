@@ -28,6 +28,8 @@ _WRAPPING = shlex.quote(
     f'#!/bin/sh\n[ "$*" != "-q -x" ] || exec cat {_YESTERDAY}\n'
     '[ -z "$wrapped" ] || exit 127\nwrapped=yes exec /usr/bin/nvidia-smi "$@"\n'
 )
+_AUTO, _UNATTENDED = "/etc/apt/apt.conf.d/20auto-upgrades", "/usr/bin/unattended-upgrade"
+_NOT_UNATTENDED = f"rm -f {_AUTO} {_UNATTENDED}"
 _OLD_NEWS = report(1, ecc_pending="0")
 _CTYPES = "/usr/lib*/python3*/lib-dynload/_ctypes.*.so"
 
@@ -38,6 +40,18 @@ def _in_place_of_smi(script: str) -> str:
     return (
         f"f=$(readlink -f /usr/bin/nvidia-smi); echo $f >{_SMI}; mv $f $f.fault; "
         f"printf %s {text} >$f; chmod 755 $f"
+    )
+
+
+def _unattended(origin: str) -> str:
+    """A script that has unattended upgrades take packages from an origin, too."""
+    lines = (
+        'APT::Periodic::Unattended-Upgrade "1";\n'
+        f'Unattended-Upgrade::Origins-Pattern {{ "origin=Debian"; "origin={origin}"; }};\n'
+    )
+    return (
+        f"printf %s {shlex.quote(lines)} >{_AUTO}; printf '#!/bin/sh\\n' >{_UNATTENDED}; "
+        f"chmod 755 {_UNATTENDED}"
     )
 
 
@@ -218,9 +232,8 @@ FAULTS = (
         "xargs apt-mark unhold </etc/gpuhost-lab/held; "
         "for f in $(grep -lsrE 'nvidia' /etc/apt/preferences.d /etc/apt/apt.conf.d); do "
         "mv $f /etc/gpuhost-lab/; echo $f >>/etc/gpuhost-lab/moved; done; "
-        "echo 'APT::Periodic::Unattended-Upgrade \"1\";' >/etc/apt/apt.conf.d/20auto-upgrades; "
-        "printf '#!/bin/sh\\n' >/usr/bin/unattended-upgrade; chmod 755 /usr/bin/unattended-upgrade",
-        mend="rm -f /etc/apt/apt.conf.d/20auto-upgrades /usr/bin/unattended-upgrade; "
+        f"{_unattended('NVIDIA')}",
+        mend=f"{_NOT_UNATTENDED}; "
         "[ ! -e /etc/gpuhost-lab/moved ] || { while read f; do "
         "mv /etc/gpuhost-lab/${f##*/} $f; done </etc/gpuhost-lab/moved; "
         "rm /etc/gpuhost-lab/moved; }; "
@@ -230,6 +243,17 @@ FAULTS = (
         cause="neither held nor excluded",
         remedy="apt-mark hold",
         consequences=("driver.held",),
+        verdict="WARN",
+    ),
+    Fault(
+        name="upgrade-some-night",
+        area="upkeep",
+        about="unattended upgrades take from docker's repository, and docker is not on hold",
+        make=_unattended("Docker"),
+        mend=_NOT_UNATTENDED,
+        check="upkeep.upgrades",
+        cause="take from these packages' repositories",
+        remedy="apt-mark hold containerd.io docker-ce",
         verdict="WARN",
     ),
     Fault(

@@ -224,7 +224,9 @@ def put(document: Any, path: Path, value: Any) -> None:
             document = document[key]
         except (KeyError, IndexError, TypeError):
             return
-    if isinstance(document, dict) or (isinstance(document, list) and path[-1] < len(document)):
+    if isinstance(document, dict) or (
+        isinstance(document, list) and isinstance(path[-1], int) and path[-1] < len(document)
+    ):
         document[path[-1]] = value
 
 

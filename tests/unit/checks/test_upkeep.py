@@ -76,13 +76,41 @@ def test_a_clock_that_nobody_tells_of_is_never_passed(host: Any) -> None:
 def test_an_upgrade_that_comes_by_itself_is_said_the_night_before(
     host: Any, package: str, kind: str, cause: str
 ) -> None:
-    host.section("upkeep")["upgrades"].update(pending=[upgrade(package)], automatic=True)
+    host.section("upkeep")["upgrades"].update(
+        pending=[upgrade(package)], automatic=True, exposed=[package]
+    )
     result = host.check("upkeep.upgrades")
     assert result.verdict is Verdict.WARN
     assert result.summary == f"the next unattended upgrade replaces {kind}"
     assert cause in result.cause
     assert result.seen == f"{package} 550.163.01-1 → 580.178.04-1"
     assert f"apt-mark hold {package}" in result.remedy
+
+
+def test_a_package_that_may_come_by_itself_some_night_is_said_before_one_waits(host: Any) -> None:
+    host.section("upkeep")["upgrades"].update(automatic=True, exposed=["docker-ce"])
+    result = host.check("upkeep.upgrades")
+    assert result.verdict is Verdict.WARN
+    assert result.summary == "an unattended upgrade may replace docker"
+    assert "none waits now" in result.seen
+    assert "neither held nor excluded" in result.cause
+    assert "apt-mark hold docker-ce" in result.remedy
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_an_origin_that_unattended_upgrades_do_not_take_is_no_alarm(host: Any, waits: bool) -> None:
+    pending = [upgrade("docker-ce")] if waits else []
+    host.section("upkeep")["upgrades"].update(automatic=True, pending=pending)
+    result = host.check("upkeep.upgrades")
+    assert result.verdict is Verdict.PASS
+    assert "unattended upgrades leave them alone" in result.summary
+
+
+def test_evidence_that_does_not_tell_origins_is_judged_by_what_waits(host: Any) -> None:
+    upgrades = host.section("upkeep")["upgrades"]
+    upgrades.update(automatic=True, pending=[upgrade("docker-ce")])
+    del upgrades["exposed"]
+    assert host.check("upkeep.upgrades").verdict is Verdict.WARN
 
 
 def test_an_upgrade_that_somebody_has_to_start_is_told_and_no_alarm(host: Any) -> None:

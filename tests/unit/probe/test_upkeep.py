@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpuhost.probe.upkeep import apt_upgrades, blacklist, dnf_upgrades, newest
+from gpuhost.probe.upkeep import apt_upgrades, dnf_upgrades, newest
 
 SIMULATED = """\
 NOTE: This is only a simulation!
@@ -20,12 +20,6 @@ docker-ce.x86_64            3:29.8.2-1.el9            docker-ce-stable
 kernel-core.x86_64          5.14.0-600.el9            baseos
 nvidia-driver-cuda.x86_64   3:580.178.04-1.el9        cuda-rhel9-x86_64
 Obsoleting Packages
-"""
-CONFIGURATION = """\
-Unattended-Upgrade::Package-Blacklist "";
-Unattended-Upgrade::Package-Blacklist:: "nvidia-";
-Unattended-Upgrade::Package-Blacklist:: "libnvidia-";
-Unattended-Upgrade::Package-Blacklist:: "broken(";
 """
 
 
@@ -46,10 +40,6 @@ def test_dnf_tells_which_watched_packages_have_updates() -> None:
         ("docker-ce", "3:29.8.2-1.el9"),
         ("nvidia-driver-cuda", "3:580.178.04-1.el9"),
     ]
-
-
-def test_what_unattended_upgrades_spare_is_read_as_patterns() -> None:
-    assert blacklist(CONFIGURATION) == ["nvidia-", "libnvidia-"]
 
 
 @pytest.mark.parametrize(
