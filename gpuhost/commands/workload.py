@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpuhost.commands.common import InOrder, begin, common_options
 from gpuhost.errors import ExitCode
 
+if TYPE_CHECKING:
+    from gpuhost.workloads.fetch import Outputs
+
 Command = Callable[..., Any]
+SHOWN_FILES = 20
 set_option = click.option(
     "--set", "given", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated."
 )
@@ -182,6 +187,69 @@ def workload_rm(host: str, name: str, as_json: bool, **options: Any) -> ExitCode
     found = _ask(host, options, state="absent", name=name)
     click.echo(json.dumps(found) if as_json else f"{name} is removed from {host}.")
     return ExitCode.OK
+
+
+@workload.command("fetch")
+@host_argument
+@name_argument
+@click.argument("dest", required=False, type=click.Path(path_type=Path))
+@common_options
+@set_option
+@click.option("--list", "only_list", is_flag=True, help="Only show what there is.")
+@click.option("--overwrite", is_flag=True, help="Replace files in DEST that differ.")
+def workload_fetch(
+    host: str, name: str, dest: Path | None, as_json: bool, given: tuple[str, ...], **options: Any
+) -> ExitCode:
+    """Bring what a workload left on HOST (checkpoints, logs) to DEST, by default HOST-WORKLOAD.
+
+    The workload's file on the host says in which folder it is; after
+    `workload rm` --set outputs= does. Files that are in DEST already are not
+    brought again, and files that differ are left alone: it is an error if there
+    are any. A fetch that was cut short goes on where it was.
+
+    \b
+    Examples:
+      gpuhost workload fetch gpu-01 training --list
+      gpuhost workload fetch gpu-01 training results/
+    """
+    from gpuhost.workloads.fetch import fetch
+    from gpuhost.workloads.parameters import resolve
+    from gpuhost.workloads.work import one_host
+
+    definition = _find(name)
+    settings, targets, ui = begin((host,), options)
+    target = None if options["only_list"] else dest or Path(f"{host}-{name}")
+    found = fetch(
+        one_host(targets),
+        settings,
+        ui,
+        definition,
+        resolve(definition.parameters, given),
+        dest=target,
+        overwrite=options["overwrite"],
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+    else:
+        _show_outputs(host, found, target)
+    return ExitCode.OK
+
+
+def _show_outputs(host: str, found: Outputs, dest: Path | None) -> None:
+    from gpuhost.workloads.fetch import readable
+
+    click.echo(f"{host}:{found.folder}")
+    largest = sorted(found.files, key=lambda file: -file[1])
+    for name, size in largest[:SHOWN_FILES]:
+        click.echo(f"  {readable(size):>10}  {name}")
+    if largest[SHOWN_FILES:]:
+        rest = sum(size for _, size in largest[SHOWN_FILES:])
+        click.echo(f"  {readable(rest):>10}  in {len(largest) - SHOWN_FILES} smaller files")
+    for name in found.skipped:
+        click.echo(f"  {'–':>10}  {name} is no file")
+    what = f"{len(found.files)} files, {readable(found.size)}"
+    there = len(found.files) - len(found.brought)
+    click.echo(what if dest is None else f"{what}, in {dest}; {there} were there already")
 
 
 def _ask(host: str, options: dict[str, Any], **arguments: Any) -> dict[str, Any]:

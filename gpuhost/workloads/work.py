@@ -124,6 +124,7 @@ def ask(
     arguments: Mapping[str, Any],
     *,
     files: Path | None = None,
+    playbook: str = PLAYBOOK,
 ) -> Done:
     """Let the module ``workload`` do something on the one host of ``targets``.
 
@@ -136,7 +137,7 @@ def ask(
         variables["gpuhost_workload_files"] = str(files)
     with ui.stage("workload", targets.names):
         outcome = engine.run(
-            PLAYBOOK,
+            playbook,
             targets.inventory,
             targets.names,
             variables,
