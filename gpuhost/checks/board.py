@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from gpuhost.checks.facts import Facts
 from gpuhost.checks.finding import (
@@ -12,6 +13,7 @@ from gpuhost.checks.finding import (
     not_declared,
     passed,
     undetermined,
+    warned,
 )
 from gpuhost.checks.gpu import nvml_words
 from gpuhost.checks.registry import check
@@ -78,8 +80,6 @@ def layout(facts: Facts) -> Finding:
     """
     desired, gpus = facts.desired, facts.nvml["gpus"]
     shown = listed(f"GPU {gpu['index']} is {division(found(gpu))}" for gpu in gpus)
-    if not desired.mig_layout and gpus and not any(gpu["mig_current"] for gpu in gpus):
-        return passed("every GPU is whole, and no layout is declared")
     if not desired.mig_layout:
         return not_declared("nvidia_mig_layout", shown or nvml_words(facts.nvml) or "no GPU")
     wanted = expected(desired.mig_config[desired.mig_layout], gpus, facts.pci["devices"])
@@ -91,9 +91,18 @@ def layout(facts: Facts) -> Finding:
             cause="NVML does not answer, or devices and device-filter name other GPUs",
             remedy="nvidia-smi -L  # compare with nvidia_mig_config",
         )
+    silent = [g for g in gpus if g["index"] in wanted and {"mig", "handle"} & g["failures"].keys()]
+    if silent:
+        return undetermined(
+            f"whether {counted(len(silent), 'GPU')} is divided could not be read",
+            seen=listed(f"GPU {g['index']}: {listed(g['failures'].values())}" for g in silent),
+            expected=listed(f"GPU {g['index']} is {division(wanted[g['index']])}" for g in silent),
+            cause="NVML does not answer for the GPU (driver.nvml tells more)",
+            remedy="nvidia-smi --query-gpu=index,mig.mode.current --format=csv",
+        )
     other = [g for g in gpus if g["index"] in wanted and found(g) != wanted[g["index"]]]
     if not other:
-        return passed(f"{desired.mig_layout}: {shown}")
+        return _unspoken_of(facts, wanted) or passed(f"{desired.mig_layout}: {shown}")
     return failed(
         f"{counted(len(other), 'GPU')} not divided as the layout {desired.mig_layout} says",
         seen=listed(f"GPU {gpu['index']} is {division(found(gpu))}" for gpu in other),
@@ -101,6 +110,22 @@ def layout(facts: Facts) -> Finding:
         cause="nvidia-mig-manager.service failed at boot, or somebody divided the GPUs by hand",
         remedy="journalctl -u nvidia-mig-manager.service -b; then: systemctl restart "
         "nvidia-mig-manager.service nvidia-cdi-refresh.service  # while nothing uses the GPUs",
+    )
+
+
+def _unspoken_of(facts: Facts, wanted: Collection[int]) -> Finding | None:
+    """GPUs that are divided though the layout says nothing of them; None where there is none."""
+    layout, gpus = facts.desired.mig_layout, facts.nvml["gpus"]
+    more = [gpu for gpu in gpus if gpu["index"] not in wanted and gpu["mig_current"]]
+    if not more:
+        return None
+    return warned(
+        f"{counted(len(more), 'GPU')} divided that the layout {layout} does not speak of",
+        seen=listed(f"GPU {gpu['index']} is {division(found(gpu))}" for gpu in more),
+        expected=f"only GPU {listed(sorted(wanted))} divided",
+        cause="somebody divided it by hand; its MIG devices are gone after the next reboot",
+        remedy=f"Declare it in nvidia_mig_config, or: nvidia-smi -mig 0 -i "
+        f"{','.join(str(gpu['index']) for gpu in more)}",
     )
 
 

@@ -14,7 +14,7 @@ from gpuhost.checks.trials import Examined, HostGpus, examine, gpus_seen
 from gpuhost.checks.words import counted, listed
 from gpuhost.model import Suite, Verdict
 from gpuhost.probe.schema import Trial
-from gpuhost.probe.trials import DIVIDED
+from gpuhost.probe.trials import DIVIDED, alone, usable_gpus
 
 _NEEDS = ("containers", "nvml")
 SELECTORS = ("index", "uuid", "all", "none", "half", "complement")
@@ -80,7 +80,16 @@ def _path(facts: Facts, path: str) -> Finding:
         return nothing_ran(facts, f"containers that ask for GPUs by {path}")
     examined = [examine(trial, host) for trial in trials]
     good = f"{len(examined)} of {len(examined)} sets of {host.words} exact"
-    return conclude(examined, list(_untried(trials, host.uuids)), good, path)
+    alone = _to_be_tried_alone(facts, path)
+    return conclude(examined, list(_untried(trials, host.uuids, alone)), good, path)
+
+
+def _to_be_tried_alone(facts: Facts, path: str) -> list[tuple[str, str]]:
+    """The selectors and UUIDs by which GPUs have to be asked for by themselves on a path."""
+    asked = facts.trials_asked
+    paths = asked["paths"] if asked else (path,)
+    gpus, _ = usable_gpus(facts.nvml)
+    return [(selector, gpu.uuid) for way, selector, gpu in alone(gpus, paths) if way == path]
 
 
 def _path_not_asked(facts: Facts, path: str) -> Finding | None:
@@ -102,14 +111,15 @@ def _root_trials(facts: Facts) -> list[Trial]:
     ]
 
 
-def _untried(trials: Sequence[Trial], uuids: Sequence[str]) -> Iterator[str]:
+def _untried(
+    trials: Sequence[Trial], uuids: Sequence[str], alone_by: Sequence[tuple[str, str]]
+) -> Iterator[str]:
     tried: dict[str, list[frozenset[str]]] = defaultdict(list)
     for trial in trials:
         tried[trial["selector"]].append(frozenset(trial["expected_uuids"] or ()))
-    for selector in ("index", "uuid"):
-        for uuid in uuids:
-            if frozenset({uuid}) not in tried[selector]:
-                yield f"{uuid} alone by {selector}"
+    for selector, uuid in alone_by:
+        if frozenset({uuid}) not in tried[selector]:
+            yield f"{uuid} alone by {selector}"
     if frozenset(uuids) not in tried["all"]:
         yield "all GPUs"
     if frozenset() not in tried["none"]:

@@ -21,6 +21,9 @@ CDI_KIND = "nvidia.com/gpu"
 NO_SUCH_UUID = "GPU-00000000-0000-0000-0000-000000000000"
 PAIR_MINIMUM = 2
 DIVIDED = "divided"
+ALONE = ("index", "uuid")
+# Up to so many GPUs and MIG devices together, each is asked for alone in every way.
+EVERY_WAY = 16
 # What can be asked for by itself. "images" starts nothing: it only looks at the images.
 GROUPS = ("cuda", "ngc", "images", "gpus", "runtime", "cdi", "pairs", "refusal", "user")
 
@@ -165,7 +168,10 @@ def plan_cuda(gpus: Tuple[Gpu, ...], count: int, paths: Sequence[str]) -> Iterat
         if not gpus:
             yield _trial(path, "all", ("all",), ())
             continue
-        yield from _alone(path, gpus)
+        for way, selector, gpu in alone(gpus, paths):
+            if way == path:
+                name = gpu.name if selector == "index" else gpu.uuid
+                yield _trial(path, selector, (name,), (gpu,), gpu.name)
         yield _trial(path, "all", ("all",), gpus)
         yield _trial(path, "none", (), ())
         yield _trial(path, "bad-index", (str(count),), None)
@@ -207,10 +213,18 @@ def as_user(trial: PlannedTrial, user: str) -> PlannedTrial:
     return replace(trial, id=f"user/{trial.id}", user=user)
 
 
-def _alone(path: str, gpus: Sequence[Gpu]) -> Iterator[PlannedTrial]:
-    for gpu in gpus:
-        yield _trial(path, "index", (gpu.name,), (gpu,), gpu.name)
-        yield _trial(path, "uuid", (gpu.uuid,), (gpu,), gpu.name)
+def alone(gpus: Sequence[Gpu], paths: Sequence[str]) -> Iterator[Tuple[str, str, Gpu]]:
+    """Every path and selector by which a GPU or MIG device is asked for by itself.
+
+    A GPU is by all of them. So is a MIG device, but on a host with many: there
+    each has its turn with one of them, or eight GPUs of seven devices each
+    would take hundreds of containers. The halves name each on every path.
+    """
+    ways = [(path, selector) for selector in ALONE for path in paths]
+    for position, gpu in enumerate(gpus):
+        for turn, (path, selector) in enumerate(ways):
+            if gpu.part is None or len(gpus) <= EVERY_WAY or turn == position % len(ways):
+                yield path, selector, gpu
 
 
 def _pair(

@@ -113,6 +113,7 @@ def test_evidence_from_before_these_fields_can_still_be_judged(host: Any) -> Non
     assert host.check("gpu.fabric").verdict is Verdict.SKIP
 
 
+WHOLE = {"whole": [{"devices": "all", "mig-enabled": False}]}
 HALVES = {"halves": [{"devices": [1], "mig-enabled": True, "mig-devices": {"1g.5gb": 2}}]}
 
 
@@ -122,7 +123,7 @@ def declared(host: Any, layout: str = "halves") -> Any:
 
 
 def test_a_declared_layout_is_compared_with_what_is_found(host: Any) -> None:
-    assert host.check("gpu.mig").verdict is Verdict.PASS
+    assert declared(host, "").verdict is Verdict.SKIP
     result = declared(host)
     assert result.verdict is Verdict.FAIL
     assert result.seen == "GPU 1 is whole"
@@ -137,3 +138,23 @@ def test_a_declared_layout_is_compared_with_what_is_found(host: Any) -> None:
 def test_a_layout_that_speaks_of_no_gpu_here_proves_nothing(host: Any) -> None:
     host.section("nvml")["gpus"] = []
     assert declared(host).verdict is Verdict.UNKNOWN
+
+
+def test_a_gpu_that_the_layout_does_not_speak_of_must_not_be_divided(host: Any) -> None:
+    for index in (1, 3):
+        gpu = host.section("nvml")["gpus"][index]
+        gpu["mig_current"] = gpu["mig_pending"] = True
+        gpu["mig_devices"] = [{"index": n, "name": "X MIG 1g.5gb"} for n in range(2)]
+    result = declared(host)
+    assert result.verdict is Verdict.WARN
+    assert result.seen == "GPU 3 is 2 × 1g.5gb"
+    assert "nvidia-smi -mig 0 -i 3" in result.remedy
+
+
+@pytest.mark.parametrize("field", ["mig", "handle"])
+def test_a_gpu_whose_mode_cannot_be_read_is_not_taken_for_whole(host: Any, field: str) -> None:
+    host.section("nvml")["gpus"][2].update(mig_current=None, failures={field: "GPU is lost"})
+    host.desired = replace(host.desired, mig_layout="whole", mig_config=WHOLE)
+    result = host.check("gpu.mig")
+    assert result.verdict is Verdict.UNKNOWN
+    assert "GPU 2: GPU is lost" in result.seen

@@ -21,8 +21,8 @@ def evidence() -> Any:
     return healthy_evidence(2, {0: 3})
 
 
-def judged(evidence: Any) -> dict[str, CheckResult]:
-    return {result.check: result for result in checks.judge(evidence, healthy_desired(2))}
+def judged(evidence: Any, gpus: int = 2) -> dict[str, CheckResult]:
+    return {result.check: result for result in checks.judge(evidence, healthy_desired(gpus))}
 
 
 def trial(evidence: Any, name: str) -> Any:
@@ -137,3 +137,33 @@ def test_nvidia_smi_and_nvml_have_to_show_the_same_mig_devices(evidence: Any) ->
     result = judged(evidence)["smi.list"]
     assert result.verdict is Verdict.FAIL
     assert SECOND in result.seen
+
+
+def test_a_host_with_many_mig_devices_is_proven_by_a_bounded_number_of_containers() -> None:
+    evidence: Any = healthy_evidence(8, dict.fromkeys(range(8), 7))
+    trials = evidence["sections"]["containers"]["data"]["trials"]
+    assert len(trials) < 2 * 56
+    alone = [t for t in trials if t["selector"] in ("index", "uuid") and t["user"] is None]
+    asked = {each["expected_uuids"][0] for each in alone if each["image_role"] == "cuda"}
+    assert len(asked) == 56
+    results = judged(evidence, 8)
+    for path in ("gpus", "runtime", "cdi", "pairs", "refusal"):
+        assert results[f"partition.{path}"].verdict is Verdict.PASS, path
+
+
+@pytest.mark.parametrize("position", [0, 9, 55])
+def test_a_mig_device_that_was_never_alone_is_not_proven(position: int) -> None:
+    evidence: Any = healthy_evidence(8, dict.fromkeys(range(8), 7))
+    containers = evidence["sections"]["containers"]["data"]
+    uuid = part_uuid_of(position // 7, position % 7)
+    containers["trials"] = [
+        t
+        for t in containers["trials"]
+        if t["selector"] not in ("index", "uuid") or t["expected_uuids"] != [uuid]
+    ]
+    results = judged(evidence, 8)
+    unproven = [
+        r for path in ("gpus", "runtime", "cdi") if (r := results[f"partition.{path}"]).seen
+    ]
+    assert [r.verdict for r in unproven] == [Verdict.UNKNOWN]
+    assert uuid in unproven[0].seen

@@ -20,6 +20,7 @@ from gpuhost.probe.trials import (
     RUNTIME,
     Gpu,
     PlannedTrial,
+    alone,
     divided_gpus,
     docker_run,
     groups_of,
@@ -167,6 +168,23 @@ def test_mig_devices_are_asked_for_in_the_place_of_their_gpu() -> None:
     ]
     assert groups_of(whole[0]) == {"refusal"}
     assert "nvidia.com/gpu=3:1" in docker_run(next(t for t in planned if t.selector == "index"))
+
+
+@pytest.mark.parametrize("paths", [[GPUS], [GPUS, CDI], [GPUS, RUNTIME, CDI]])
+def test_of_many_mig_devices_each_is_alone_once_and_whole_gpus_in_every_way(
+    paths: list[str],
+) -> None:
+    parts = [Gpu(0, f"MIG-{n}", "0000:17:00.0", n) for n in range(17)]
+    whole = Gpu(1, "GPU-b", "0000:18:00.0")
+    found = list(alone([*parts, whole], paths))
+    assert [gpu.uuid for _, _, gpu in found].count("GPU-b") == 2 * len(paths)
+    assert sorted(g.uuid for _, _, g in found if g.part is not None) == sorted(
+        g.uuid for g in parts
+    )
+    assert {(path, selector) for path, selector, gpu in found if gpu is not whole} == {
+        (path, selector) for path in paths for selector in ("index", "uuid")
+    }
+    assert len(list(alone(parts[:16], paths))) == 16 * 2 * len(paths)
 
 
 def test_bus_ids_are_expected_only_where_all_are_known() -> None:

@@ -26,18 +26,19 @@ def only(run: RunReport, host: HostReport) -> RunReport:
     return replace(run, hosts=(host,))
 
 
-def test_a_host_that_is_well_takes_two_lines_and_one_of_what_does_not_apply(
+def test_a_host_that_is_well_takes_two_lines_and_one_a_reason_of_what_was_not_judged(
     run: RunReport, well: HostReport
 ) -> None:
     lines = [line for line in written(only(run, well)).splitlines() if line]
     ran, total = well.coverage
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[0] == (
         "✓ PASS  lab-01  4 × NVIDIA A100-SXM4-40GB · driver 580.178.04 · docker 29.7.2 · "
         f"toolkit 1.20.0 · {ran} of {total} ran · 8.2 s"
     )
-    assert "there is no NVSwitch" in lines[1]
-    assert lines[2].startswith(f"  ✓ {ran} passed  host 3 · gpu 7 · driver 9 · smi 3")
+    assert "not declared: nvidia_mig_layout" in lines[1]
+    assert "there is no NVSwitch" in lines[2]
+    assert lines[3].startswith(f"  ✓ {ran} passed  host 3 · gpu 6 · driver 9 · smi 3")
 
 
 def test_everything_that_did_not_pass_is_explained(run: RunReport, ill: HostReport) -> None:
