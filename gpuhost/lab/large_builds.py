@@ -60,6 +60,7 @@ def _layer(cache: Path, scratch: Path, large: LargeImage) -> Layer:
         shutil.copy(file, root / place)
     for place, target in large.links.items():
         (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).unlink(missing_ok=True)
         (root / place).symlink_to(target)
     for place in large.writable:
         (root / place).mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,12 @@ LARGE_IMAGES: Mapping[str, LargeImage] = {
             framework=True,
             run_as={"Entrypoint": [], "WorkingDir": "/opt/tritonserver"},
         ),
-        packages=("python3-onnxruntime", "python3-numpy", "libopenblas0-pthread"),
+        packages=(
+            "python3-onnxruntime",
+            "python3-numpy",
+            "libopenblas0-pthread",
+            "libpython3.13",
+        ),
         registry="nvcr.io/",
         wheels=("nvidia-pytriton==0.7.0",),
         files={
@@ -106,6 +111,10 @@ LARGE_IMAGES: Mapping[str, LargeImage] = {
             / "onnxruntime_backend.py",
         },
         links={
+            # Debian's library has the modules built in that Debian does not ship as files.
+            f"{PYTHON_FOLDER}/nvidia_pytriton.libs/libpython3-419a3a08.13.so.1.0": (
+                "/usr/lib/x86_64-linux-gnu/libpython3.13.so.1.0"
+            ),
             "opt/tritonserver": f"/{PYTHON_FOLDER}/pytriton/tritonserver",
             f"{PYTHON_FOLDER}/pytriton/tritonserver/backends/python/triton_python_backend_stub": (
                 "../../python_backend_stubs/3.13/triton_python_backend_stub"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import subprocess
 from pathlib import Path
@@ -51,6 +52,17 @@ def test_the_libraries_have_the_names_that_programs_ask_for(
     assert "[libcuda.so.1]" in dynamic(build.cuda_library(tmp_path / "libcuda.so"))
     empty = build.empty_library(tmp_path / "libnvidia-nvvm.so", "libnvidia-nvvm.so.4")
     assert "[libnvidia-nvvm.so.4]" in dynamic(empty)
+
+
+def test_the_cuda_library_has_no_device_and_what_triton_takes_for_a_sign_of_life(
+    tmp_path: Path,
+) -> None:
+    library = ctypes.CDLL(str(build.cuda_library(tmp_path / "libcuda.so")))
+    words = ctypes.c_char_p()
+    assert library.cuGetErrorString(library.cuInit(0), ctypes.byref(words)) == 0
+    assert words.value == b"no CUDA-capable device is detected"
+    assert library.cuPointerGetAttribute
+    assert library.cuDevicePrimaryCtxGetState
 
 
 def test_stamping_adds_the_version_behind_the_compiled_library(
