@@ -22,6 +22,7 @@ SHARED = (
     "driver_state",
     "host_checks",
     "host_state",
+    "mig_geometry",
     "nvidia_pci",
     "openpgp_armour",
     "package_state",

@@ -18,5 +18,6 @@ def collect(context: Context) -> Preflight:
     signing_keys = importlib.import_module("gpuhost_roles.signing_keys")
     spec = context.spec
     state = host_state.read(spec["free_paths"], spec["users"])
+    state["mig_gpus"] = host_state.mig_gpus()
     keys = [] if state["gpg_missing"] else signing_keys.installed()
     return {"state": state, "keys": keys}

@@ -9,7 +9,7 @@ from typing import Any
 from ansible.module_utils import package_state
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.host_checks import Wanted, message, on_disk_is_wanted, reasons
-from ansible.module_utils.host_state import read
+from ansible.module_utils.host_state import mig_gpus, read
 
 DOCUMENTATION = r"""
 module: preflight
@@ -60,6 +60,12 @@ options:
     type: list
     elements: str
     default: []
+  mig_entries:
+    description: How the GPUs are to be divided, in nvidia-mig-parted's form; held against what they
+      can be divided into, where a driver is loaded.
+    type: list
+    elements: dict
+    default: []
   lock_timeout:
     description: Seconds to wait for another program to end its work with packages.
     type: int
@@ -104,6 +110,7 @@ OPTIONS = {
     "replace_foreign": {"type": "bool", "default": False},
     "remove_podman": {"type": "bool", "default": False},
     "override": {"type": "list", "elements": "str", "default": []},
+    "mig_entries": {"type": "list", "elements": "dict", "default": []},
     "lock_timeout": {"type": "int", "default": 300},
 }
 
@@ -114,12 +121,14 @@ def main() -> None:
     parameters = dict(module.params)
     patience = parameters.pop("lock_timeout")
     wanted = Wanted(**parameters)
-    state = read(list(wanted.free_mib), wanted.users)
+    # The driver is asked only for who needs its answer: one that hangs would hang this too.
+    divided = {"mig_gpus": mig_gpus() if wanted.mig_entries else None}
+    state = {**read(list(wanted.free_mib), wanted.users), **divided}
     flavour, found = reasons(state, wanted)
     if [reason.name for reason in found] == ["apt-locked"]:
         # Everything else is well: an upgrade that is under way is worth waiting for.
         lock = awaited_lock(patience)
-        state = {**read(list(wanted.free_mib), wanted.users), "package_lock": lock}
+        state = {**read(list(wanted.free_mib), wanted.users), **divided, "package_lock": lock}
         flavour, found = reasons(state, wanted)
     if found:
         module.fail_json(msg=message(found), reasons=[vars(reason) for reason in found])

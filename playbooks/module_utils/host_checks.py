@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import mig_geometry
 from .nvidia_pci import Gpu, choose_modules
 
 State = Mapping[str, Any]
@@ -68,6 +69,7 @@ class Wanted:
     replace_foreign: bool = False
     remove_podman: bool = False
     override: Sequence[str] = ()
+    mig_entries: Sequence[mig_geometry.Entry] = ()
 
 
 def reasons(state: State, wanted: Wanted) -> tuple[str | None, list[Reason]]:
@@ -93,6 +95,7 @@ def reasons(state: State, wanted: Wanted) -> tuple[str | None, list[Reason]]:
         *_docker_snap(state),
         *_daemon_json(state),
         *_users(state, wanted),
+        *_mig(state, wanted),
     ]
     return flavour, [reason for reason in found if not _is_overridden(reason, wanted)]
 
@@ -340,6 +343,22 @@ def _busy(state: State, wanted: Wanted, flavour: str | None) -> Iterator[Reason]
         "drain the host or stop them",
         _by_name("busy-gpus"),
     )
+
+
+def _mig(state: State, wanted: Wanted) -> Iterator[Reason]:
+    # Without a driver nobody can tell; the role nvidia_mig looks when there is one.
+    gpus = [mig_geometry.from_document(gpu) for gpu in state.get("mig_gpus") or ()]
+    if not gpus:
+        return
+    problems = mig_geometry.problems(wanted.mig_entries, gpus)
+    if problems:
+        yield Reason(
+            "mig-layout",
+            "; ".join(problems),
+            "the GPUs cannot be divided as nvidia_mig_layout says",
+            "choose another nvidia_mig_layout, or correct nvidia_mig_config "
+            "(nvidia-smi mig -lgip lists what a GPU offers)",
+        )
 
 
 def on_disk_is_wanted(state: State, wanted: Wanted, flavour: str | None) -> bool:

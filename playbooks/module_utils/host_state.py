@@ -5,10 +5,11 @@ from __future__ import annotations
 import pwd
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import driver_state, package_state
+from . import driver_state, mig_geometry, package_state
 from .daemon_config import InvalidConfigError, parse
 from .driver_state import run
 from .texts import read_text
@@ -42,6 +43,16 @@ def read(free_paths: Sequence[str], users: Sequence[str]) -> dict[str, Any]:
         known_users=[name for name in users if is_user(name)],
     )
     return state
+
+
+def mig_gpus() -> list[dict[str, Any]] | None:
+    """What each GPU can be divided into; ``None`` where no driver is there to tell."""
+    if driver_state.loaded_version() is None:
+        return None
+    try:
+        return [asdict(gpu) for gpu in mig_geometry.read()]
+    except mig_geometry.NvmlError:
+        return None
 
 
 def is_user(name: str) -> bool:

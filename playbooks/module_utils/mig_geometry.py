@@ -47,6 +47,12 @@ class Gpu:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
 
 
+def from_document(document: Mapping[str, Any]) -> Gpu:
+    """The GPU that ``dataclasses.asdict`` made this of."""
+    profiles = {name: Profile(**one) for name, one in document["profiles"].items()}
+    return Gpu(document["index"], document["name"], document["device"], profiles)
+
+
 class NvmlError(Exception):
     """NVML does not answer; the text says what it does."""
 

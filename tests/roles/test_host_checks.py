@@ -200,3 +200,40 @@ def test_what_is_overridden_on_purpose_no_longer_stops(
 def test_what_cannot_work_cannot_be_overridden() -> None:
     _, reasons = checks.reasons(state(gpus=[]), wanted(override=["no-gpu"]))
     assert len(reasons) == 1
+
+
+H100: dict[str, Any] = {
+    "index": 0,
+    "name": "NVIDIA H100",
+    "device": "0x233010de",
+    "profiles": {
+        "1g.10gb": {"name": "1g.10gb", "most": 7, "slices": 1, "memory_mib": 9984},
+        "3g.40gb": {"name": "3g.40gb", "most": 2, "slices": 3, "memory_mib": 40448},
+        "7g.80gb": {"name": "7g.80gb", "most": 1, "slices": 7, "memory_mib": 81280},
+    },
+}
+T4: dict[str, Any] = {"index": 1, "name": "Tesla T4", "device": "0x1eb810de", "profiles": {}}
+
+
+def divided(profiles: dict[str, int], devices: Any = "all") -> list[dict[str, Any]]:
+    return [{"devices": devices, "mig-enabled": True, "mig-devices": profiles}]
+
+
+def test_a_layout_that_the_gpus_can_have_is_no_reason() -> None:
+    found = state(mig_gpus=[H100, T4])
+    assert checks.reasons(found, wanted(mig_entries=divided({"3g.40gb": 2}, [0])))[1] == []
+    assert checks.reasons(found, wanted())[1] == []
+
+
+def test_everything_that_is_impossible_about_a_layout_is_one_reason() -> None:
+    entries = [*divided({"1g.10gb": 8}, [0]), *divided({"1g.5gb": 1}, [1]), *divided({}, [4])]
+    _, (reason,) = checks.reasons(state(mig_gpus=[H100, T4]), wanted(mig_entries=entries))
+    assert reason.name == "mig-layout"
+    for words in ("no GPU 4", "8 of 1g.10gb are wanted, and 7 fit", "Tesla T4 cannot be divided"):
+        assert words in reason.found
+
+
+def test_where_no_driver_tells_what_gpus_offer_a_layout_is_no_reason_yet() -> None:
+    for nobody in ({}, {"mig_gpus": None}):
+        found = state(**nobody)
+        assert checks.reasons(found, wanted(mig_entries=divided({"9g.999gb": 1})))[1] == []
