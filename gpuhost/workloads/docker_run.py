@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -84,13 +86,35 @@ def _pairs(option: str) -> Callable[[Mapping[str, Any]], Iterator[str]]:
     return make
 
 
+def _flag(option: str) -> Callable[[Any], Iterator[str]]:
+    def make(value: Any) -> Iterator[str]:
+        if value:
+            yield option
+
+    return make
+
+
+def _volumes(volumes: Sequence[Any]) -> Iterator[str]:
+    for volume in volumes:
+        if isinstance(volume, str):
+            yield from ("--volume", volume)
+            continue
+        # As create_host_path: false has it: a folder that is not there is an error.
+        words = [f"{key}={volume[key]}" for key in ("type", "source", "target")]
+        words += ["readonly"] if volume.get("read_only") else []
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(words)
+        yield from ("--mount", line.getvalue())
+
+
 OPTIONS: Mapping[str, Callable[[Any], Iterator[str]]] = {
     "environment": _pairs("--env"),
     "labels": _pairs("--label"),
     "ulimits": _pairs("--ulimit"),
-    "volumes": _each("--volume"),
+    "volumes": _volumes,
     "ports": _each("--publish"),
     "shm_size": _one("--shm-size"),
+    "init": _flag("--init"),
     "ipc": _one("--ipc"),
     "network_mode": _one("--network"),
     "working_dir": _one("--workdir"),

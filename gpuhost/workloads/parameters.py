@@ -36,6 +36,7 @@ TYPES: Mapping[str, Callable[[Any], Any]] = {
 class Parameter:
     """One parameter. ``minimum`` and ``maximum`` are of numbers, both inclusive.
 
+    ``required`` is of those without which nothing can run, though it can be shown.
     ``contains`` is of archives: the parameter that names a file which has to be in it.
     """
 
@@ -47,6 +48,7 @@ class Parameter:
     maximum: float | None = None
     choices: tuple[Any, ...] = ()
     contains: str = ""
+    required: bool = False
 
     def checked(self, value: Any) -> Any:
         """The value in the parameter's type.
@@ -97,3 +99,9 @@ def resolve(parameters: Mapping[str, Parameter], given: Iterable[str]) -> dict[s
             )
         values[name] = parameters[name].checked(value)
     return values
+
+
+def lacking(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> Parameter | None:
+    """The first parameter that has to be given and is not."""
+    required = (parameter for parameter in parameters.values() if parameter.required)
+    return next((p for p in required if values[p.name] in ("", None)), None)

@@ -39,6 +39,7 @@ def render(
     compose["name"] = project_name(definition)
     for service in compose["services"].values():
         wants_gpus = service.pop(GPUS_KEY, False)
+        _leave_out_unnamed(service)
         labels = service.get("labels") or {}
         service["labels"] = {**labels, LABEL: definition.name}
         if wants_gpus and gpus:
@@ -66,6 +67,14 @@ def gpu_services(definition: Definition) -> tuple[str, ...]:
 def as_text(compose: Mapping[str, Any]) -> str:
     """The Compose file as people and ``docker compose`` read it."""
     return yaml.safe_dump(dict(compose), sort_keys=False, width=100)
+
+
+def _leave_out_unnamed(service: dict[str, Any]) -> None:
+    """A volume whose source is an empty parameter is one that nobody asked for."""
+    volumes = service.get("volumes")
+    if isinstance(volumes, list):
+        named = [v for v in volumes if not (isinstance(v, dict) and v.get("source") == "")]
+        service["volumes"] = named
 
 
 def _reserve(service: dict[str, Any], gpus: Sequence[str]) -> None:

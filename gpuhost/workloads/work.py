@@ -20,6 +20,7 @@ from gpuhost.ui import Ui
 from gpuhost.workloads import archives
 from gpuhost.workloads import gpus as gpu_room
 from gpuhost.workloads.definition import COMPOSE, Definition
+from gpuhost.workloads.parameters import lacking
 from gpuhost.workloads.render import as_text, gpu_services, render
 
 PLAYBOOK = "workload.yml"
@@ -65,11 +66,17 @@ def start(
     """Start a workload on the one host of ``targets``; ``state`` is started or finished.
 
     Raises:
-        UsageError: the host has no such GPU, or an archive cannot be used.
+        UsageError: the host has no such GPU, a parameter lacks, or an archive cannot be used.
         WorkloadError: the GPUs are in use, or the work did not start or did not end well.
         HostUnreadError: the host does not tell its GPUs.
     """
     (host,) = targets.names
+    missing = lacking(definition.parameters, values)
+    if missing is not None:
+        raise UsageError(
+            f"{definition.name} needs {missing.name}. {missing.help}",
+            f"Give it with: --set {missing.name}=…",
+        )
     with tempfile.TemporaryDirectory(prefix="gpuhost-workload-") as folder:
         files = Path(folder, definition.name)
         shutil.copytree(definition.folder, files, ignore=CONTEXT_FILES_LEFT_OUT)
