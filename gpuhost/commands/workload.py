@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpuhost.commands.common import InOrder, begin, common_options
-from gpuhost.errors import ExitCode
+from gpuhost.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from gpuhost.workloads.fetch import Outputs
@@ -79,15 +80,40 @@ def workload_show(name: str) -> ExitCode:
     default="compose",
     show_default=True,
 )
-def workload_render(name: str, given: tuple[str, ...], gpus: str, form: str) -> ExitCode:
-    """Print a workload as a Compose file, or as one docker run command line."""
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Write it to this new folder instead, with all that docker compose builds from.",
+)
+def workload_render(
+    name: str, given: tuple[str, ...], gpus: str, form: str, folder: Path | None
+) -> ExitCode:
+    """Print a workload as a Compose file, or as one docker run command line.
+
+    \b
+    Examples:
+      gpuhost workload render training --gpus 0 --as docker-run
+      gpuhost workload render training --set source=project.tar.gz --to handed-over/
+    """
+    from gpuhost.workloads.archives import lay_out
+    from gpuhost.workloads.definition import COMPOSE
     from gpuhost.workloads.docker_run import docker_run
     from gpuhost.workloads.parameters import resolve
     from gpuhost.workloads.render import NONE, as_text, render
 
     definition = _find(name)
     ids = () if gpus == NONE else tuple(gpus.split(","))
-    compose = render(definition, resolve(definition.parameters, given), ids)
+    values = resolve(definition.parameters, given)
+    compose = render(definition, values, ids)
+    if folder is not None:
+        if folder.exists():
+            raise UsageError(f"{folder} is there already.", "Name a new folder.")
+        lay_out(definition, values, folder)
+        (folder / COMPOSE).write_text(as_text(compose), encoding="utf-8")
+        click.echo(f"{folder} has it. Next, where docker is:")
+        click.echo(f"  cd {shlex.quote(str(folder))} && docker compose up --build")
+        return ExitCode.OK
     click.echo(as_text(compose).rstrip() if form == "compose" else docker_run(compose))
     return ExitCode.OK
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from gpuhost.errors import UsageError
 from gpuhost.suggest import did_you_mean
-from gpuhost.workloads.definition import Definition
+from gpuhost.workloads.definition import COMPOSE, Definition
 from gpuhost.workloads.parameters import ARCHIVE, Parameter
 
 # Where a Dockerfile finds them: ADD tells from the content whether it is compressed.
@@ -23,6 +23,20 @@ CONTEXT = "context"
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 LEFT_OUT = frozenset((".git", "__pycache__"))
 BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error)
+
+
+def lay_out(definition: Definition, values: Mapping[str, Any], files: Path) -> None:
+    """Copy a definition's files to ``files``, all but its template, with the archives it takes.
+
+    Raises:
+        UsageError: an archive cannot be used: see :func:`place`.
+    """
+    shutil.copytree(definition.folder, files, ignore=shutil.ignore_patterns(*LEFT_OUT, COMPOSE))
+    try:
+        place(definition, values, files)
+    except UsageError:
+        shutil.rmtree(files)
+        raise
 
 
 def place(definition: Definition, values: Mapping[str, Any], files: Path) -> None:

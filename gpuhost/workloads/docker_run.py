@@ -103,8 +103,8 @@ def _volumes(volumes: Sequence[Any]) -> Iterator[str]:
         words = [f"{key}={volume[key]}" for key in ("type", "source", "target")]
         words += ["readonly"] if volume.get("read_only") else []
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(words)
-        yield from ("--mount", line.getvalue())
+        csv.writer(line).writerow(words)
+        yield from ("--mount", line.getvalue().removesuffix("\r\n"))
 
 
 OPTIONS: Mapping[str, Callable[[Any], Iterator[str]]] = {

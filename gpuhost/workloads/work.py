@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from gpuhost.workloads.render import as_text, gpu_services, render
 
 PLAYBOOK = "workload.yml"
 SECTIONS = ("nvml", "docker", "driver")
-CONTEXT_FILES_LEFT_OUT = shutil.ignore_patterns("__pycache__", ".git", COMPOSE)
 
 
 class WorkloadError(GpuhostError):
@@ -79,8 +77,7 @@ def start(
         )
     with tempfile.TemporaryDirectory(prefix="gpuhost-workload-") as folder:
         files = Path(folder, definition.name)
-        shutil.copytree(definition.folder, files, ignore=CONTEXT_FILES_LEFT_OUT)
-        archives.place(definition, values, files)
+        archives.lay_out(definition, values, files)
         chosen = _free_gpus(targets, settings, ui, asked_gpus, share=share)
         compose = render(definition, values, chosen)
         Path(files, COMPOSE).write_text(as_text(compose), encoding="utf-8")

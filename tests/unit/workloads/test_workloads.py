@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from gpuhost.errors import UsageError
 from gpuhost.workloads import gpus as gpu_room
 from gpuhost.workloads.definition import Definition, find, folders, load
 from gpuhost.workloads.docker_run import docker_run
-from gpuhost.workloads.parameters import Parameter, resolve
+from gpuhost.workloads.parameters import Parameter, lacking, resolve
 from gpuhost.workloads.render import as_text, gpu_services, render
 from gpuhost.workloads.work import unmatched
 
@@ -108,6 +110,35 @@ def test_no_text_can_break_out_of_its_place(text: str) -> None:
 def test_a_docker_run_line_can_be_pasted(text: str) -> None:
     compose = render(definition({"image": "x", "command": ["${text}"]}), {"text": text}, ())
     assert shlex.split(docker_run(compose))[-1] == text
+
+
+BIND = {"type": "bind", "source": "${text}", "target": "/nas", "bind": {"create_host_path": False}}
+
+
+@given(st.text(min_size=1).filter(lambda text: "\0" not in text))
+def test_a_folder_that_has_to_be_there_is_a_mount_of_docker_run(text: str) -> None:
+    service = {"image": "x", "init": True, "volumes": ["/a:/b", {**BIND, "read_only": True}]}
+    line = docker_run(render(definition(service), {"text": text}, ()))
+    words = shlex.split(line)
+    assert words[3:6] == ["--init", "--volume", "/a:/b"]
+    mount = words[words.index("--mount") + 1]
+    # Docker reads it as one record of CSV.
+    (record,) = csv.reader(io.StringIO(mount, newline=""), strict=True)
+    assert record == ["type=bind", f"source={text}", "target=/nas", "readonly"]
+
+
+def test_a_folder_that_nobody_named_is_left_out() -> None:
+    service = {"image": "x", "volumes": [dict(BIND), "/a:/b"]}
+    compose = render(definition(service), {"text": ""}, ())
+    assert compose["services"]["main"]["volumes"] == ["/a:/b"]
+    named = render(definition(service), {"text": "/nas"}, ())["services"]["main"]["volumes"]
+    assert named[0] == {**BIND, "source": "/nas"}
+
+
+def test_what_has_to_be_given_is_found_lacking() -> None:
+    needed = Parameter("url", "str", "", "A URL.", required=True)
+    assert lacking({"url": needed, "epochs": EPOCHS}, {"url": "", "epochs": 4}) == needed
+    assert lacking({"url": needed}, {"url": "https://x"}) is None
 
 
 def test_arguments_are_texts_and_values_keep_their_type() -> None:
