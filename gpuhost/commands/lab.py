@@ -131,7 +131,8 @@ def lab_image(name: str) -> ExitCode:
     """Build a large image for the lab's registry, with the software itself in it.
 
     It computes on the CPU. pytorch is for the benchmark, by gpuhost_ngc_image in the
-    inventory, and for trainings; torchserve and triton are for the workloads of these names.
+    inventory, and for trainings; torchserve, triton and mlflow are for the workloads of
+    these names.
     """
     from gpuhost import lab as room
     from gpuhost.ui import choose

@@ -121,6 +121,18 @@ LARGE_IMAGES: Mapping[str, LargeImage] = {
             ),
         },
     ),
+    # Upstream's is Python's own image and MLflow with all that it needs, nothing else.
+    "mlflow": LargeImage(
+        Image(
+            names=("mlflow/mlflow:v3.17.2",),
+            environment={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
+            framework=True,
+            run_as={"Entrypoint": [], "Cmd": ["python3"], "WorkingDir": "/"},
+        ),
+        packages=("libstdc++6",),
+        registry="ghcr.io/",
+        wheels=tuple((FILES / "mlflow.txt").read_text(encoding="utf-8").split()),
+    ),
 }
 
 

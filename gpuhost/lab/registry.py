@@ -1,9 +1,9 @@
-"""The lab's container registry, under the names of Docker Hub and NGC.
+"""The lab's container registry, under the names of Docker Hub, NGC and GitHub.
 
 Debian's docker-registry serves the images read-only over TLS. It asks for
-tokens as Docker Hub and NGC do, and our token server gives them: anyone may
-pull what is public; restricted namespaces need the lab's account. An unknown
-tag is "manifest unknown", an unknown repository "denied".
+tokens as these do, and our token server gives them: anyone may pull what is
+public; restricted namespaces need the lab's account. An unknown tag is
+"manifest unknown", an unknown repository "denied".
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from gpuhost.lab import certificates, daemon, images, large_images
 from gpuhost.lab.keyed import key_of, locked
 from gpuhost.lab.state import write_json
 
-NAMES = ("registry-1.docker.io", "docker.io", "index.docker.io", "nvcr.io", "registry.lab")
+NAMES = (
+    "registry-1.docker.io",
+    "docker.io",
+    "index.docker.io",
+    "nvcr.io",
+    "ghcr.io",
+    "registry.lab",
+)
 RESTRICTED = ("nvstaging", "private")
 ACCOUNT = "$oauthtoken"
 PORT = 443

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from gpuhost.errors import UsageError
-from gpuhost.lab import add_image, images, large_builds, large_images
+from gpuhost.lab import add_image, images, large_builds, large_images, registry
 from gpuhost.lab.large_images import LARGE_IMAGES, LargeImage
 
 
 @pytest.mark.parametrize("large", LARGE_IMAGES.values(), ids=LARGE_IMAGES)
 def test_a_large_image_is_served_under_the_name_that_it_is_pulled_by(large: LargeImage) -> None:
     host, _, rest = large.reference.partition("/")
-    name = rest if host == "nvcr.io" else large.reference
+    name = rest if host in registry.NAMES else large.reference
     assert name.partition(":")[0] in large_images.repositories()
     assert set(images.repositories()) <= set(large_images.repositories())
 
