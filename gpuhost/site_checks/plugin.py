@@ -14,11 +14,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testinfra.utils.ansible_runner import AnsibleRunner
 
 from gpuhost.site_checks.told import BROKEN, COLLECTED, ENDED, PLACE
 
 # What says that the host is not as it should be; any other exception says that nobody knows.
 SAYS_NO = (AssertionError, pytest.fail.Exception)
+# Where a host or Ansible's settings have one of these, testinfra's own ssh would not become root:
+# sudo would ask it for a password, and each command fail.
+TAKES_ANSIBLE = (
+    *("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"),
+    *("ansible_become_method", "ansible_become_exe", "ansible_become_flags"),
+)
+ENVIRONMENT = ("ANSIBLE_BECOME_PASSWORD_FILE", "ANSIBLE_BECOME_METHOD")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have Ansible run the commands, one by one, where only it can become root."""
+    inventory = config.getoption("ansible_inventory")
+    if inventory is None:
+        return
+    runner = AnsibleRunner.get_runner(inventory)
+    (name,) = (spec.removeprefix("ansible://") for spec in config.getoption("hosts").split(","))
+    known = {*runner.get_variables(name), *(each for each in ENVIRONMENT if each in os.environ)}
+    if not known.isdisjoint((*TAKES_ANSIBLE, *ENVIRONMENT)):
+        config.option.force_ansible = True
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -124,3 +125,42 @@ def test_the_folder_lies_beside_the_inventory_and_is_none_itself(folder: Path) -
     (folder / "test_any.py").write_text("")
     assert site_checks.folder_of(site) == folder
     assert inventories(Settings(folder.parents[1], None, folder, 1)) == (site,)
+
+
+@pytest.mark.parametrize(
+    ("variables", "through"),
+    [
+        ({}, "SshBackend"),
+        ({"ansible_become_password": "x"}, "AnsibleBackend"),
+        ({"ansible_become_pass": "x"}, "AnsibleBackend"),
+        ({"ansible_become_method": "su"}, "AnsibleBackend"),
+    ],
+)
+def test_where_sudo_asks_for_a_password_ansible_runs_the_commands(
+    folder: Path, variables: dict[str, str], through: str
+) -> None:
+    (folder / "test_way.py").write_text(
+        "def test_way(host):\n"
+        "    backend = host.backend\n"
+        "    if not backend.force_ansible:\n"
+        "        backend = backend.ansible_runner.get_host(backend.host).backend\n"
+        "    assert not type(backend).__name__\n"
+    )
+    inventory = folder.parent / "site.yml"
+    hosts = {"gpu-01": {"ansible_host": "127.0.0.1", "ansible_connection": "ssh", **variables}}
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    (result,) = site_checks.examine(folder, inventory, ["gpu-01"], forks=1)["gpu-01"]
+    assert through in result.seen
+
+
+def test_how_a_host_is_become_root_on_may_be_in_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "test_way.py").write_text(
+        "def test_way(host):\n    assert host.backend.force_ansible\n"
+    )
+    inventory = folder.parent / "site.yml"
+    inventory.write_text(json.dumps({"all": {"hosts": {"gpu-01": {}}}}))
+    monkeypatch.setenv("ANSIBLE_BECOME_PASSWORD_FILE", "/nowhere")
+    (result,) = site_checks.examine(folder, inventory, ["gpu-01"], forks=1)["gpu-01"]
+    assert result.verdict is Verdict.PASS
