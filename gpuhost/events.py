@@ -18,6 +18,7 @@ HANDED_BACK = (
     "removal",
     "left",
     "workload",
+    "proofs",
     "images",
 )
 TAIL_LINES = 10

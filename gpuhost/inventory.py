@@ -61,6 +61,7 @@ VARIABLE_OF = {
     "drained_reason": "gpuhost_drained_reason",
     "cuda_image": "gpuhost_cuda_image",
     "ngc_image": "gpuhost_ngc_image",
+    "workloads": "gpuhost_workloads",
     "images_per_s": "gpuhost_images_per_second",
     "images_per_s_tolerance": "gpuhost_images_per_second_tolerance",
     "trial_timeout_s": "gpuhost_trial_timeout",

@@ -77,6 +77,7 @@ class Desired:
     drained_reason: str = ""
     cuda_image: str = ""
     ngc_image: str = ""
+    workloads: Mapping[str, Any] = field(default_factory=dict)
     images_per_s: float | None = None
     images_per_s_tolerance: int = 10
     trial_timeout_s: int = 60

@@ -26,6 +26,7 @@ from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
 from gpuhost.verify import verify
+from gpuhost.workload_suite import declared_works
 
 COMMAND = "nightly"
 LOCK = "nightly.lock"
@@ -87,7 +88,9 @@ def run(targets: Targets, settings: Settings, ui: Ui) -> Night:
     """
     notify.check(settings.notify)
     with only_one(settings.state_dir):
-        report = verify(targets, settings, ui, command=COMMAND)
+        report = verify(
+            targets, settings, ui, command=COMMAND, works=declared_works(targets, settings)
+        )
         night = judge(report, settings)
         night = _troubled(night, _keep_house(night, targets, settings))
         night = _troubled(night, tracking.send(report, settings))

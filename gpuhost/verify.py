@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from gpuhost import __version__, checks, runs, site_checks, survival
+from gpuhost.checks.facts import Facts
 from gpuhost.checks.measures import measures
 from gpuhost.checks.registry import Check, requirements, select
 from gpuhost.checks.sight import partition
@@ -19,6 +21,8 @@ from gpuhost.settings import Settings
 from gpuhost.survival import Event, Ordeal
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
+from gpuhost.workloads import proof
+from gpuhost.workloads.proof import Work
 
 
 def verify(
@@ -30,12 +34,16 @@ def verify(
     names: Collection[str] = (),
     suite: Suite = Suite.STANDARD,
     consented: Collection[Event] = (),
+    works: Mapping[str, Sequence[Work]] = MappingProxyType({}),
 ) -> RunReport:
     """Verify every host of ``targets`` and keep the report under ``settings.runs_dir``.
 
     ``names`` limits the checks to those; otherwise they are those of ``suite``.
     The full one has the hosts go through what they have to survive, as far as
-    that is ``consented`` to.
+    that is ``consented`` to. ``works`` are workloads that hosts prove besides.
+
+    Raises:
+        UsageError: a host has no such GPU as a workload is to get, or an archive cannot be used.
     """
     run = runs.begin(settings.runs_dir)
     reports = prove(targets, settings, ui, run, names=names, suite=suite)
@@ -47,8 +55,32 @@ def verify(
 
         users = _users(run, reports, targets)
         reports = Ordeal(targets, settings, ui, reports, users, look).reports(consented)
-    complete = is_complete(names, suite)
+    reports = with_workloads(targets, settings, ui, run, reports=reports, works=works)
+    missing = [n for n in targets.names if targets.desired[n].workloads and n not in works]
+    complete = is_complete(names, suite) and not missing
     return keep(run, finished(run, command, reports.values(), complete=complete), settings, ui)
+
+
+def with_workloads(
+    targets: Targets,
+    settings: Settings,
+    ui: Ui,
+    run: Run,
+    *,
+    reports: Mapping[str, HostReport],
+    works: Mapping[str, Sequence[Work]],
+) -> dict[str, HostReport]:
+    """The reports with what the hosts' workloads showed."""
+    able = targets.only([n for n, report in reports.items() if works.get(n) and not report.error])
+    if not able.hosts:
+        return dict(reports)
+    seen = {n: Facts(runs.kept_evidence(run, n), targets.desired[n]) for n in able.names}
+    earlier = proof.earlier_figures(settings, able.names)
+    judged = proof.prove(able, settings, ui, works, seen=seen, earlier=earlier)
+    return {
+        name: proof.joined(report, judged[name]) if name in judged else report
+        for name, report in reports.items()
+    }
 
 
 def _users(

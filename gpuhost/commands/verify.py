@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gpuhost.settings import Settings
 
 LOCALHOST = "localhost"
+# The suite standard, and what people run.
+WORKLOADS = "workloads"
 
 
 @click.command()
@@ -25,10 +27,18 @@ LOCALHOST = "localhost"
 @common_options
 @click.option(
     "--suite",
-    type=click.Choice([str(suite) for suite in Suite]),
+    type=click.Choice([*(str(suite) for suite in Suite), WORKLOADS]),
     help="How much: quick reads the host and starts a few containers; standard (the default) "
     "proves the partitioning too; full adds what is slow, and on idle hosts a daemon-reload "
-    "after which all has to hold.",
+    "after which all has to hold; workloads is standard, and then the workloads that the hosts "
+    "declare (gpuhost_workloads), or all there are.",
+)
+@click.option(
+    "--workload",
+    "workloads",
+    multiple=True,
+    metavar="NAME",
+    help="With --suite workloads: this one; may be repeated.",
 )
 @click.option(
     "--restart-docker",
@@ -78,10 +88,12 @@ def verify(
       gpuhost verify lab-01 --check partition.gpus
       gpuhost verify --from latest lab-01     judge again, offline
       gpuhost verify lab-01 --suite full --restart-docker --reboot
+      gpuhost verify lab-01 --workload training
       gpuhost verify localhost                this machine, without SSH
     """
     from gpuhost.checks.registry import select
     from gpuhost.verify import verify as use_case
+    from gpuhost.workload_suite import works_of
 
     if names and suite:
         raise click.UsageError("--check and --suite exclude each other.")
@@ -92,6 +104,13 @@ def verify(
     if events and suite != Suite.FULL:
         raise click.UsageError("--restart-docker and --reboot take --suite full.")
     select(names)
+    workloads = options.pop("workloads")
+    if workloads and suite not in (None, WORKLOADS):
+        raise click.UsageError("--workload takes --suite workloads.")
+    with_workloads = suite == WORKLOADS or bool(workloads)
+    if with_workloads and (names or saved or hosts == (LOCALHOST,)):
+        raise click.UsageError("Workloads are proven on hosts of the inventory, with all checks.")
+    suite = None if suite == WORKLOADS else suite
     if saved:
         chosen = Suite(suite or Suite.STANDARD)
         return _again(saved, hosts, names, chosen, as_json=as_json, mlflow=options["mlflow"])
@@ -109,6 +128,7 @@ def verify(
         names=names,
         suite=Suite(suite or Suite.STANDARD),
         consented=events,
+        works=works_of(targets, settings, workloads) if with_workloads else {},
     )
     return _finish(report, settings, as_json)
 

@@ -26,14 +26,14 @@ host_argument = click.argument("host", metavar="HOST")
 name_argument = click.argument("name", metavar="WORKLOAD")
 
 
-def gpus_option(default: str) -> Callable[[Command], Command]:
-    """--gpus, as docker has it and by UUID."""
+def gpus_option(shown: str, default: str | None = "all") -> Callable[[Command], Command]:
+    """--gpus, as docker has it and by UUID; ``shown`` is what the default is called."""
     return click.option(
         "--gpus",
         default=default,
-        show_default=True,
+        show_default=shown,
         metavar="all|none|ID,...",
-        help="GPUs by index or UUID.",
+        help="GPUs by index (of a divided one G:M) or UUID.",
     )
 
 
@@ -132,8 +132,9 @@ def workload_run(
     """Run a workload on HOST, on GPUs that nobody uses, and show the end of its log.
 
     Before it starts, a container of each of its services has to see exactly the
-    GPUs that were asked for. It is a failure if a container ends with an error, or
-    if its log lacks what the definition expects.
+    GPUs that were asked for. A job is waited for, and it is a failure if a
+    container ends with an error; a service is waited for until its probes find
+    all right, and then runs on.
 
     \b
     Examples:
@@ -141,11 +142,13 @@ def workload_run(
       gpuhost workload run gpu-01 training --gpus none
     """
     from gpuhost.workloads import work
+    from gpuhost.workloads.definition import JOB
     from gpuhost.workloads.parameters import resolve
 
     definition = _find(name)
     values = resolve(definition.parameters, given)
     settings, targets, ui = begin((host,), options)
+    awaited = work.FINISHED if definition.kind == JOB else work.READY
     done = work.start(
         work.one_host(targets),
         settings,
@@ -154,15 +157,46 @@ def workload_run(
         values,
         asked_gpus=options["gpus"],
         share=options["share"],
-        state="started" if options["detach"] else "finished",
+        state=work.STARTED if options["detach"] else awaited,
     )
     if as_json:
         click.echo(json.dumps(done.found, indent=2))
-    elif options["detach"]:
+    elif options["detach"] or definition.kind != JOB:
         click.echo(f"{name} runs on {host}. Next:\n  gpuhost workload logs {host} {name}")
     else:
         click.echo(done.log.rstrip("\n"))
     return ExitCode.OK
+
+
+@workload.command("verify")
+@host_argument
+@name_argument
+@common_options
+@set_option
+@gpus_option("as many as it needs", None)
+def workload_verify(
+    host: str, name: str, as_json: bool, given: tuple[str, ...], **options: Any
+) -> ExitCode:
+    """Prove that a workload works on HOST, and leave nothing of it there.
+
+    It is started beside whatever else runs, on free GPUs that it has to see exactly,
+    asked what its definition has as probes, judged, and removed with its volumes and
+    outputs. What it needs for itself (ports, GPUs) has to be free.
+
+    \b
+    Examples:
+      gpuhost workload verify gpu-01 training --gpus 1
+      gpuhost verify gpu-01 --suite workloads      the host, and all that it declares
+    """
+    from gpuhost.commands.common import finish
+    from gpuhost.workload_suite import verify_workload
+    from gpuhost.workloads import work
+    from gpuhost.workloads.proof import work_of
+
+    chosen = work_of(_find(name), given, options["gpus"])
+    settings, targets, ui = begin((host,), options)
+    report = verify_workload(work.one_host(targets), settings, ui, chosen)
+    return finish(report, settings, as_json)
 
 
 @workload.command("ps")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,24 @@ import yaml
 from gpuhost.errors import UsageError
 from gpuhost.suggest import did_you_mean
 from gpuhost.workloads.parameters import TYPES, Parameter
+from gpuhost.workloads.probes import Measure, Probe, ProbeError, measure, probe, unique
 
 LIBRARY = Path(__file__).parent / "library"
 SITE_FOLDER = "workloads"
 COMPOSE, ABOUT = "compose.yaml", "workload.yaml"
-KEYS = frozenset(("description", "parameters", "expect"))
+KEYS = frozenset(("description", "kind", "within", "gpus", "parameters", "probes", "measures"))
+JOB, SERVICE = "job", "service"
+WITHIN_S = {JOB: 3600, SERVICE: 120}
+ALL = "all"
 
 
 @dataclass(frozen=True)
 class Definition:
     """A workload as it is defined.
 
-    ``compose`` is the parsed template. ``expect`` are regular expressions, each of
-    which has to match a line of the log of work that ended well.
+    ``compose`` is the parsed template. ``kind``: a job ends by itself, a service runs until it is
+    stopped; ``within`` is how long a verification waits for the one's end and the other's
+    probes, in seconds, and ``gpus`` how many it gives it ("all" or a number).
     """
 
     name: str
@@ -32,7 +37,11 @@ class Definition:
     description: str
     compose: Mapping[str, Any]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    expect: tuple[str, ...] = ()
+    kind: str = JOB
+    within: float = WITHIN_S[JOB]
+    gpus: int | str = 1
+    probes: tuple[Probe, ...] = ()
+    measures: tuple[Measure, ...] = ()
 
 
 def folders(project: Path) -> dict[str, Path]:
@@ -85,8 +94,41 @@ def load(folder: Path) -> Definition:
         description=" ".join(str(about.get("description", "")).split()),
         compose=compose,
         parameters=parameters,
-        expect=tuple(about.get("expect") or ()),
+        **_proof(folder / ABOUT, about),
     )
+
+
+def _proof(file: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a definition says of how it is proven."""
+    kind, gpus = about.get("kind", JOB), about.get("gpus", 1)
+    if kind not in WITHIN_S:
+        raise _wrong(file, f"kind is {' or '.join(WITHIN_S)}")
+    within = about.get("within", WITHIN_S[kind])
+    if not isinstance(within, int | float) or within <= 0:
+        raise _wrong(file, "within is a number of seconds")
+    if gpus != ALL and not (isinstance(gpus, int) and gpus >= 0):
+        raise _wrong(file, f"gpus is a number or {ALL}")
+    try:
+        found = tuple(probe(one) for one in about.get("probes") or ())
+        measures = tuple(measure(one) for one in about.get("measures") or ())
+        unique([*found, *measures])
+        _require_files(file.parent, found)
+    except ProbeError as error:
+        raise _wrong(file, str(error)) from None
+    return {
+        "kind": kind,
+        "within": float(within),
+        "gpus": gpus,
+        "probes": found,
+        "measures": measures,
+    }
+
+
+def _require_files(folder: Path, probes: Iterable[Probe]) -> None:
+    for one in probes:
+        name = one.asked.get("body_file", "") if one.how == "http" else ""
+        if name and not (folder / name).is_file():
+            raise ProbeError(f"the probe {one.name!r}: there is no {name}")
 
 
 def _parameter(file: Path, name: str, declared: Any) -> Parameter:
@@ -100,6 +142,8 @@ def _parameter(file: Path, name: str, declared: Any) -> Parameter:
     except TypeError as error:
         raise _wrong(file, f"the parameter {name}: {error}") from None
     parameter.checked(parameter.default)
+    if parameter.verify is not None:
+        parameter.checked(parameter.verify)
     return parameter
 
 

@@ -38,6 +38,7 @@ class Parameter:
 
     ``required`` is of those without which nothing can run, though it can be shown.
     ``contains`` is of archives: the parameter that names a file which has to be in it.
+    ``verify`` is the value that a verification takes, if it is another than the default.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Parameter:
     choices: tuple[Any, ...] = ()
     contains: str = ""
     required: bool = False
+    verify: Any = None
 
     def checked(self, value: Any) -> Any:
         """The value in the parameter's type.

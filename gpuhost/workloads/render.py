@@ -18,10 +18,13 @@ from gpuhost.errors import UsageError
 from gpuhost.suggest import did_you_mean
 from gpuhost.workloads.definition import COMPOSE, Definition
 from gpuhost.workloads.parameters import WORDS
+from gpuhost.workloads.probes import PATTERNS, Probe
 
 # On a service: it works on the GPUs that were asked for.
 GPUS_KEY = "x-gpuhost-gpus"
 LABEL = "gpuhost.workload"
+# How the names of workloads begin that a verification runs, beside those that somebody runs.
+VERIFY_PREFIX = "verify-"
 ALL, NONE = "all", "none"
 
 _REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|\$")
@@ -75,6 +78,51 @@ def _leave_out_unnamed(service: dict[str, Any]) -> None:
     if isinstance(volumes, list):
         named = [v for v in volumes if not (isinstance(v, dict) and v.get("source") == "")]
         service["volumes"] = named
+
+
+def asked(definition: Definition, probe: Probe, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A probe as the module on the host takes it, with the parameters in it.
+
+    In its patterns they stand for themselves.
+    """
+    literal = {name: re.escape(word(value)) for name, value in values.items()}
+    if probe.how == "log":
+        return {"name": probe.name, "log": _plain(definition, probe.asked, literal)}
+    document: dict[str, Any] = _plain(definition, dict(probe.asked), values)
+    for pattern in PATTERNS & probe.asked.keys():
+        document[pattern] = _plain(definition, probe.asked[pattern], literal)
+    return {"name": probe.name, probe.how: document}
+
+
+def _plain(definition: Definition, part: Any, values: Mapping[str, Any]) -> Any:
+    """A part of workload.yaml with the parameters in it; of no concern to Compose."""
+    return _unescaped(_filled(definition, part, values))
+
+
+def _unescaped(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {key: _unescaped(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_unescaped(item) for item in part]
+    return part.replace("$$", "$") if isinstance(part, str) else part
+
+
+def published_ports(definition: Definition, values: Mapping[str, Any]) -> frozenset[int]:
+    """The ports of the host that the workload takes for itself."""
+    found: set[int] = set()
+    for service in _filled(definition, dict(definition.compose), values)["services"].values():
+        for port in service.get("ports") or ():
+            text = str(port.get("published", "")) if isinstance(port, dict) else _published(port)
+            first, _, last = text.partition("-")
+            if first.isdigit():
+                found |= set(range(int(first), int(last or first) + 1))
+    return frozenset(found)
+
+
+def _published(short: str) -> str:
+    """The host's part of Compose's short form, such as 127.0.0.1:8080:80/tcp."""
+    parts = str(short).partition("/")[0].split(":")
+    return parts[-2] if len(parts) > 1 else ""
 
 
 def _reserve(service: dict[str, Any], gpus: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from support import roles
 
 GPU = "GPU-03d91bdd-e1b1-e418-7862-000000000000"
 OTHER = "GPU-03d91bdd-e1b1-e418-7862-000000000001"
+CONFIG = """*" config "*) echo '{"services": {}}';;"""
 SEES = f"GPU 0: NVIDIA A100 (UUID: {GPU})"
 
 
@@ -20,7 +21,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 
     def write(cases: str) -> None:
         program = tmp_path / "docker"
-        program.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\nesac\n')
+        program.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\n{CONFIG}\nesac\n')
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 

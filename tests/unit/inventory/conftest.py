@@ -39,6 +39,7 @@ DECLARATIONS: Mapping[str, str] = {
         gpuhost_gpu_uuids: {type: list, elements: str, default: []}
         gpuhost_cuda_image: {type: str, default: "nvidia/cuda:13"}
         gpuhost_ngc_image: {type: str, default: "nvcr.io/nvidia/pytorch:26"}
+        gpuhost_workloads: {type: dict, default: {}}
         gpuhost_images_per_second: {type: float}
         gpuhost_images_per_second_tolerance: {type: int, default: 10}
         gpuhost_trial_timeout: {type: int, default: 61}
