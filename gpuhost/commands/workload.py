@@ -43,13 +43,22 @@ def workload() -> None:
 
 
 @workload.command("list")
-def workload_list() -> ExitCode:
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
+def workload_list(as_json: bool) -> ExitCode:
     """List the workloads: gpuhost's own, and those in the project's folder workloads/."""
     from gpuhost.settings import find_project
     from gpuhost.workloads.definition import folders, load
 
-    for name, folder in folders(find_project(Path.cwd())).items():
-        click.echo(f"{name:<16} {load(folder).description}")
+    found = [load(folder) for folder in folders(find_project(Path.cwd())).values()]
+    if as_json:
+        rows = [
+            {"name": o.name, "kind": o.kind, "description": o.description, "folder": str(o.folder)}
+            for o in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return ExitCode.OK
+    for one in found:
+        click.echo(f"{one.name:<16} {one.description}")
     return ExitCode.OK
 
 
