@@ -102,7 +102,7 @@ def test_checks_faults_suites_and_runs_are_completed(project: Path) -> None:
     assert values("gpuhost checks explain ") == [info.name for info in catalog()]
     assert "partition.gpus" in values("gpuhost verify gpu-01 --check part")
     assert values("gpuhost lab fault lab-01 ") == [fault.name for fault in faults.all_faults()]
-    assert values("gpuhost verify --suite ") == ["quick", "standard", "full"]
+    assert values("gpuhost verify --suite ") == ["quick", "standard", "full", "workloads"]
     (project / "state/gpuhost/runs/20260101T000000Z-abcdef").mkdir(parents=True)
     assert values("gpuhost diff ") == ["20260101T000000Z-abcdef"]
     kinds = {item.value: item.type for item in offered("gpuhost verify --from ")}
