@@ -30,7 +30,7 @@ from gpuhost.suggest import did_you_mean
 
 READER = Path(__file__).with_name("inventory_reader.py")
 SHOWN_NAMES = 10
-FAREWELL_S = 1.0
+FAREWELL_S = 5.0
 YAML_SUFFIXES = (".yml", ".yaml", ".json")
 PREAMBLE = "Failed to parse inventory: "
 # What Ansible says at last, without a reason.
