@@ -1,0 +1,1 @@
+../../../../probe/benchmark.py
