@@ -144,7 +144,7 @@ class Training:
             self._optimizer.step()
             self._step += 1
             if number % self._asked.log_frequency == 0:
-                log.note(f"epoch {self.epoch} batch {number}", self._step, loss=float(loss))
+                log.note(f"epoch {self.epoch} batch {number}", self._step, loss=loss.item())
 
 
 def arguments() -> argparse.Namespace:
