@@ -41,6 +41,7 @@ class HostRemoval:
     restore_files: tuple[str, ...] = ()
     merged_files: tuple[str, ...] = ()
     members: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    division: tuple[str, ...] = ()
     reboot: bool = False
     logins: bool = False
     nothing: bool = False
@@ -123,6 +124,7 @@ def removal_of(name: str, told: Mapping[str, Any], busy: tuple[str, ...]) -> Hos
         restore_files=tuple(told["restore_files"]),
         merged_files=tuple(told["merged_files"]),
         members={group: users for group, users in told["members"].items() if users},
+        division=tuple(told["division"]),
         reboot=told["reboot"],
         logins=told["logins"],
         problem=_problem(told),

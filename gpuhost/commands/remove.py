@@ -75,6 +75,7 @@ def _show(one: HostRemoval) -> None:
         "files to put back": one.restore_files,
         "keys to take out of": one.merged_files,
         "users": users,
+        "GPUs as before": one.division,
         "logins": ["root out of the registries that gpuhost logged it in to"] if one.logins else [],
         "reboot": ["yes, the NVIDIA driver is loaded"] if one.reboot else ["no"],
         "stays": [STAYS],

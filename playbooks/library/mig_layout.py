@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible.module_utils import driver_state, mig_geometry, run_lock
+from ansible.module_utils import driver_state, mig_division, mig_geometry, run_lock
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -12,6 +12,7 @@ description:
   - Refuses a layout that the GPUs cannot have, with every reason, before anything is changed.
   - Lets nvidia-mig-manager.service apply the layout if nvidia-mig-parted says that it is not
     there, and only while no process uses a GPU.
+  - Before the first layout it notes in the ledger how the GPUs are divided, for C(undo).
 options:
   entries:
     description: The entries of the layout, as in nvidia-mig-parted's configuration.
@@ -50,7 +51,6 @@ users:
 """
 
 SERVICE = "nvidia-mig-manager.service"
-PROGRAM = "nvidia-mig-parted"
 
 
 def refuse_the_impossible(module: AnsibleModule) -> None:
@@ -80,7 +80,15 @@ def refuse_the_impossible(module: AnsibleModule) -> None:
 def is_applied(module: AnsibleModule) -> bool:
     """Whether nvidia-mig-parted finds the layout."""
     chosen = ["-f", module.params["config"], "-c", module.params["layout"]]
-    return bool(module.run_command([PROGRAM, "assert", *chosen])[0] == 0)
+    return bool(module.run_command([mig_division.PROGRAM, "assert", *chosen])[0] == 0)
+
+
+def note(module: AnsibleModule) -> None:
+    """Note how the GPUs are divided, so that it can be put back; fails where it can't be read."""
+    try:
+        mig_division.keep(module.run_command, module.params["entries"])
+    except mig_division.DivisionError as error:
+        module.fail_json(msg=f"{mig_division.PROGRAM} does not tell how the GPUs are divided: {error}")
 
 
 def apply(module: AnsibleModule) -> None:
@@ -113,7 +121,7 @@ def main() -> None:
     refuse_the_impossible(module)
     if module.params["state"] == "possible":
         module.exit_json(changed=False)
-    if module.get_bin_path(PROGRAM) and is_applied(module):
+    if module.get_bin_path(mig_division.PROGRAM) and is_applied(module):
         module.exit_json(changed=False, users=[])
     users = driver_state.users_of_gpus()
     if users:
@@ -123,6 +131,7 @@ def main() -> None:
             users=users,
         )
     if not module.check_mode:
+        note(module)
         apply(module)
     module.exit_json(changed=True, users=[])
 

@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import driver_state, ledger_store, originals, removal, run_lock, snapshot
+from ansible.module_utils import (
+    driver_state,
+    ledger_store,
+    mig_division,
+    originals,
+    removal,
+    run_lock,
+    snapshot,
+)
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.daemon_config import InvalidConfigError, parse, render
 
@@ -20,6 +28,7 @@ short_description: Take back what gpuhost did on a host, a part at a time
 description:
   - Works by the ledger, and by what there is on the host, so that each part can be done again.
   - C(looked) says what would be done and changes nothing.
+  - C(division) divides the GPUs as they were divided before, while there is what divides them.
   - C(files) puts back files as they were and takes merged keys out of daemon.json.
   - C(packages) reads the package lists and says what has to be removed and installed.
   - C(rest) is for after that - members of groups, marks, links of units, copies, folders.
@@ -29,7 +38,7 @@ options:
   state:
     description: The part.
     type: str
-    choices: [looked, files, packages, rest, traces]
+    choices: [looked, division, files, packages, rest, traces]
     required: true
   left:
     description: With C(rest), what earlier parts returned as such.
@@ -76,7 +85,7 @@ hold:
   elements: str
 left:
   description: In words, what is otherwise than before and stays so.
-  returned: with packages and rest
+  returned: with division, packages and rest
   type: list
   elements: str
 reboot_required:
@@ -86,6 +95,7 @@ reboot_required:
 """
 
 HOME = Path("/var/lib/gpuhost")
+MIG_CONFIG = "/etc/nvidia-mig-manager/gpuhost.yaml"
 # Belongs to whoever had it computed.
 OUTPUTS = "outputs"
 MODPROBE = "/etc/modprobe.d/"
@@ -186,6 +196,7 @@ def look(module: AnsibleModule) -> dict[str, Any]:
         "members": {group: present(group, users) for group, users in noted["members"].items()},
         "needed_by": needed_by(module, purge),
         "never_ours": never_ours(module, purge),
+        "division": mig_division.words(),
         "reboot": driver_state.is_loaded("nvidia") and any(map(KERNEL_MODULES.match, purge)),
         "logins": str(HOME / "registry-logins.json") in noted["files"],
     }
@@ -222,6 +233,32 @@ def never_ours(module: AnsibleModule, names: Sequence[str]) -> list[str]:
     _, out, _ = module.run_command(["dpkg-query", "-W", "-f", fields, *names])
     rows = [line.split() for line in out.splitlines()]
     return [row[0] for row in rows if "yes" in row[1:-1] or row[-1] in NEVER_OURS]
+
+
+def division(module: AnsibleModule) -> dict[str, Any]:
+    """Divide the GPUs as they were; what the module returns."""
+    noted = mig_division.layouts()
+    if not noted:
+        # An earlier gpuhost divided them without noting what was before.
+        untold = MIG_CONFIG in originals.index()["files"] and Path(MIG_CONFIG).exists()
+        words = "GPUs stay divided as they are: how they were before gpuhost is not on record"
+        return {"left": [words] if untold else []}
+    if not module.get_bin_path(mig_division.PROGRAM):
+        return {"left": [f"GPUs stay divided as they are: {mig_division.PROGRAM} is gone"]}
+    done = mig_division.has(module.run_command, mig_division.BEFORE)
+    if not done and not mig_division.has(module.run_command, mig_division.MADE):
+        return {"left": ["GPUs stay as somebody divided them after gpuhost"]}
+    if module.check_mode:
+        return {"changed": not done, "left": []}
+    try:
+        if not done:
+            mig_division.put_back(module.run_command)
+    except mig_division.DivisionError as error:
+        before = "; ".join(mig_division.words())
+        return {"left": [f"GPUs stay divided, though they were not so ({before}): {error}"]}
+    # Later parts remove what divides GPUs: a removal that is begun anew has nothing to say.
+    ledger_store.remove(mig_division.NOTE)
+    return {"changed": not done, "left": []}
 
 
 def files(module: AnsibleModule) -> dict[str, Any]:
@@ -436,6 +473,7 @@ def traces(module: AnsibleModule) -> dict[str, Any]:
 
 STATES: Mapping[str, Callable[[AnsibleModule], dict[str, Any]]] = {
     "looked": look,
+    "division": division,
     "files": files,
     "packages": packages,
     "rest": rest,
@@ -449,7 +487,7 @@ def main() -> None:
         argument_spec={
             "state": {
                 "type": "str",
-                "choices": ["looked", "files", "packages", "rest", "traces"],
+                "choices": ["looked", "division", "files", "packages", "rest", "traces"],
                 "required": True,
             },
             "left": {"type": "list", "elements": "str", "default": []},

@@ -2,7 +2,8 @@
 
 ``run.json`` is the run that is at work, or that died (the host's lock);
 ``history.json`` what each run changed; ``baseline.json`` what was there before
-the first one; ``originals/`` the files as they were then.
+the first one; ``originals/`` the files as they were then, ``mig-division.json``
+how the GPUs were divided.
 """
 
 from __future__ import annotations

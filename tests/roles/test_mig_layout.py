@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,9 @@ import pytest
 from support import roles
 
 geometry = roles.util("mig_geometry")
+store = roles.util("ledger_store")
 mig_layout = roles.library("mig_layout")
+undo = roles.library("undo")
 
 # As an A100 of 40 GB has them: how many fit, slices, memory.
 A100 = {
@@ -154,9 +157,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(state: str = "applied", **parameters: Any) -> Any:
-    entries = parameters.pop("entries", layout({"3g.20gb": 2}))
+    entries = layout({"3g.20gb": 2})
     asked = {"layout": "halves", "config": "/c.yaml", "entries": entries, "state": state}
-    return roles.run(mig_layout, **asked, **parameters)
+    return roles.run(mig_layout, **{**asked, **parameters})
 
 
 def test_a_layout_is_applied_by_the_service_once(host: Path) -> None:
@@ -195,3 +198,85 @@ def test_a_layout_that_is_not_there_afterwards_fails_with_the_services_words(hos
     (host / "bin/systemctl").write_text("#!/bin/sh\nexit 1\n")
     failed = run()
     assert "In use by another client" in failed["msg"]
+
+
+# ---------------------------------------------------------------- and put back as it was
+
+# Divided as the file beside it says; a configuration has the layout as its name's file.
+PARTED = """
+cd {folder}
+case "$1" in
+    export) echo '{{"mig-configs": {{"current": '"$(cat now)"'}}}}' ;;
+    assert) [ "$(cat now)" = "$(python3 read.py "$3" "$5")" ] ;;
+    apply) [ ! -e broken ] || {{ echo In use by another client >&2; exit 1; }}
+        python3 read.py "$3" "$5" >now ;;
+esac
+"""
+READ = "import json, sys; print(json.dumps(json.load(open(sys.argv[1]))['mig-configs'][sys.argv[2]]))"
+WHOLE = [{"devices": "all", "mig-enabled": False, "mig-devices": {}}]
+
+
+@pytest.fixture
+def divided(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host whose GPUs were whole, and that gpuhost divided."""
+    monkeypatch.setattr(store, "FOLDER", host / "ledger")
+    monkeypatch.setenv("GPUHOST_RUN", "r1")
+    store.save(store.RUN, {"run": "r1", "holder": {}, "kind": "remove", "since": 0, "before": {}})
+    halves = layout({"3g.20gb": 2})
+    (host / "read.py").write_text(READ)
+    (host / "now").write_text(json.dumps(WHOLE))
+    (host / "c.json").write_text(json.dumps({"mig-configs": {"halves": halves}}))
+    (host / "bin/nvidia-mig-parted").write_text("#!/bin/sh" + PARTED.format(folder=host))
+    apply = f"nvidia-mig-parted apply -f {host}/c.json -c halves"
+    (host / "bin/systemctl").write_text(f"#!/bin/sh\n{apply}\n")
+    assert run(config=str(host / "c.json"))["changed"]
+    assert now(host) == halves
+    return host
+
+
+def now(host: Path) -> Any:
+    return json.loads((host / "now").read_text())
+
+
+def test_gpus_are_divided_again_as_they_were_before_the_first_layout(divided: Path) -> None:
+    quarters = layout({"2g.10gb": 3})
+    (divided / "c.json").write_text(json.dumps({"mig-configs": {"halves": quarters}}))
+    assert run(config=str(divided / "c.json"), entries=quarters)["changed"]
+    told = roles.run(undo, state="division", check=True)
+    assert (told["changed"], now(divided)) == (True, quarters)
+    assert roles.run(undo, state="division") == {**told, "left": []}
+    assert now(divided) == WHOLE
+    again = roles.run(undo, state="division")
+    assert (again["changed"], again["left"]) == (False, [])
+
+
+def test_a_division_that_somebody_else_made_since_stays(divided: Path) -> None:
+    (divided / "now").write_text("[]")
+    told = roles.run(undo, state="division")
+    assert told["left"] == ["GPUs stay as somebody divided them after gpuhost"]
+    assert now(divided) == []
+
+
+@pytest.mark.parametrize("why", ["900 python3", "In use by another client"])
+def test_gpus_that_cannot_be_divided_now_are_told_with_the_reason(
+    divided: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    if why == "900 python3":
+        monkeypatch.setattr(mig_layout.driver_state, "users_of_gpus", lambda: [why])
+    else:
+        (divided / "broken").touch()
+    (words,) = roles.run(undo, state="division")["left"]
+    assert words.startswith("GPUs stay divided, though they were not so (all GPUs: whole): ")
+    assert words.endswith(why)
+
+
+def test_what_an_earlier_gpuhost_divided_is_told_to_stay(
+    divided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.remove("mig-division.json")
+    config = divided / "gpuhost.yaml"
+    config.touch()
+    monkeypatch.setattr(undo, "MIG_CONFIG", str(config))
+    store.save("originals/index.json", {"files": {str(config): {"copy": None}}})
+    (words,) = roles.run(undo, state="division")["left"]
+    assert words.endswith("how they were before gpuhost is not on record")
