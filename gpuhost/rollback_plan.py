@@ -111,7 +111,8 @@ def recorded(text: str | None) -> list[Entry]:
 def _unfinished(text: str | None, installed: Mapping[str, str]) -> Iterator[Entry]:
     """What a run changed that died before it could put it on record."""
     run: Any = json.loads(text) if text else None
-    if run:
+    # A run that does not change versions did not note them.
+    if run and run["before"] is not None:
         names = [package for label in PINS for package in _packages(label)]
         pairs = {name: [run["before"].get(name), installed.get(name)] for name in names}
         yield {**run, "packages": {n: pair for n, pair in pairs.items() if pair[0] != pair[1]}}

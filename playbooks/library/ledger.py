@@ -34,9 +34,10 @@ options:
     type: dict
     default: {}
   kind:
-    description: What the run does to versions. Filled in.
+    description: What the run does to versions. Filled in. With C(survive) it does nothing to them,
+      and whatever changes meanwhile is somebody else's.
     type: str
-    choices: [provision, rollback, remove]
+    choices: [provision, rollback, remove, survive]
     default: provision
   dead:
     description: A run that is known to have died. Filled in.
@@ -80,6 +81,7 @@ history:
 """
 
 INTERVAL_S = 1.0
+SURVIVE = "survive"
 
 
 def public(record: run_lock.Record) -> dict[str, Any]:
@@ -139,14 +141,18 @@ def begin(module: AnsibleModule) -> dict[str, Any]:
 
 def take(module: AnsibleModule, found: run_lock.Record | None) -> None:
     """Write this run's record; it goes on from what was there before the run that it ``found``."""
-    if ledger_store.read(ledger_store.BASELINE) is None:
+    changes_versions = module.params["kind"] != SURVIVE
+    if changes_versions and ledger_store.read(ledger_store.BASELINE) is None:
         ledger_store.save(ledger_store.BASELINE, snapshot.baseline())
+    before = found["before"] if found else None
+    if changes_versions and before is None:
+        before = snapshot.packages()
     record = {
         "run": module.params["run"],
         "holder": module.params["holder"],
         "kind": module.params["kind"],
         "since": time.time(),
-        "before": found["before"] if found else snapshot.packages(),
+        "before": before,
     }
     ledger_store.remove(ledger_store.AT)
     ledger_store.save(ledger_store.RUN, record)
@@ -168,7 +174,9 @@ def end(module: AnsibleModule) -> dict[str, Any]:
         record = ledger_store.read(ledger_store.RUN)
         if record is None or record["run"] != module.params["run"]:
             return {"changed": False, "version_changes": {}}
-        changed = snapshot.changes(record["before"], snapshot.packages())
+        before, changed = record["before"], {}
+        if before is not None:
+            changed = snapshot.changes(before, snapshot.packages())
         if not module.check_mode:
             if changed:
                 history = ledger_store.read(ledger_store.HISTORY) or []
@@ -200,7 +208,7 @@ def main() -> None:
             "holder": {"type": "dict", "default": {}},
             "kind": {
                 "type": "str",
-                "choices": ["provision", "rollback", "remove"],
+                "choices": ["provision", "rollback", "remove", SURVIVE],
                 "default": "provision",
             },
             "dead": {"type": "str", "default": ""},

@@ -348,6 +348,30 @@ def test_the_baseline_is_that_of_the_first_run(
     assert store.read(store.BASELINE) == {"held": []}
 
 
+def test_what_changes_while_a_host_only_survives_is_somebody_elses(
+    installed: dict[str, str], folder: Path
+) -> None:
+    ask("begun", kind="survive")
+    assert not (folder / store.BASELINE).exists()
+    installed["linux-image"] = "6"
+    assert ask("ended", kind="survive")["version_changes"] == {}
+    assert ask("read")["history"] == []
+    ask("begun", "r2", kind="survive")
+    installed["tzdata"] = "2"
+    ask("begun", "r3", dead="r2")
+    installed["docker-ce"] = "29"
+    assert ask("ended", "r3")["version_changes"] == {"docker-ce": [None, "29"]}
+
+
+def test_a_host_that_only_survives_puts_on_record_what_a_dead_run_changed(
+    installed: dict[str, str],
+) -> None:
+    ask("begun")
+    installed["docker-ce"] = "29"
+    ask("begun", "r2", kind="survive", dead="r1")
+    assert ask("ended", "r2")["version_changes"] == {"docker-ce": [None, "29"]}
+
+
 def test_check_mode_takes_no_lock(installed: dict[str, str], folder: Path) -> None:
     del installed
     roles.run(ledger, check=True, state="begun", run="r1", holder=HOLDER)

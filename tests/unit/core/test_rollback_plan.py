@@ -155,6 +155,7 @@ def test_what_a_run_changed_that_died_counts_as_the_last_change() -> None:
     before = {"docker-ce": OLD_DOCKER, "nvidia-driver-cuda": "550.163.01-1"}
     found = rollback(run={"kind": "provision", "before": before})
     assert found.pins == {"docker_ce_version": OLD_DOCKER}
+    assert rollback(run={"kind": "survive", "before": None}).nothing
 
 
 def test_a_change_of_the_kernel_modules_flavour_goes_back_to_the_other_package() -> None:
