@@ -113,3 +113,17 @@ def test_a_layout_that_the_gpus_cannot_have_is_refused_before_anything_is_change
     assert ran.code == 1
     assert "GPU 0: the profiles take 46080 MiB of 40960" in ran.stdout
     assert lab.exec(divided, ["cat", "/etc/nvidia-mig-manager/gpuhost.yaml"]) == config
+
+
+@pytest.mark.slow
+def test_gpus_are_whole_again_when_gpuhost_is_removed(lab: Lab, divided: str) -> None:
+    declare(lab, divided, "mixed")
+    lab.ok("provision", divided, "--yes")
+    assert len(parts(lab, divided)) == 3
+    ran = lab.ok("remove", divided, "--yes")
+    assert re.search(r"GPUs as before +\S.*whole", ran.stderr)
+    assert f"{divided}: is as it was before gpuhost\n" in ran.stdout
+    # The division outlasts the driver, so that another one shows it.
+    declare(lab, divided, "")
+    lab.ok("provision", divided, "--yes")
+    assert parts(lab, divided) == []
