@@ -88,7 +88,9 @@ def note(module: AnsibleModule) -> None:
     try:
         mig_division.keep(module.run_command, module.params["entries"])
     except mig_division.DivisionError as error:
-        module.fail_json(msg=f"{mig_division.PROGRAM} does not tell how the GPUs are divided: {error}")
+        module.fail_json(
+            msg=f"{mig_division.PROGRAM} does not tell how the GPUs are divided: {error}"
+        )
 
 
 def apply(module: AnsibleModule) -> None:

@@ -212,7 +212,10 @@ case "$1" in
         python3 read.py "$3" "$5" >now ;;
 esac
 """
-READ = "import json, sys; print(json.dumps(json.load(open(sys.argv[1]))['mig-configs'][sys.argv[2]]))"
+READ = """
+import json, sys
+print(json.dumps(json.load(open(sys.argv[1]))["mig-configs"][sys.argv[2]]))
+"""
 WHOLE = [{"devices": "all", "mig-enabled": False, "mig-devices": {}}]
 
 
