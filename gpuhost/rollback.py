@@ -97,7 +97,7 @@ def _left_alone(found: HostRollback, users: Sequence[str]) -> HostReport:
             found.host,
             error=f"it cannot be rolled back: {found.problem}. Nothing was changed.",
             error_remedy="Put these versions into the repository (or mirror) that the host uses "
-            "and have its package lists read (apt-get update), then run this again.",
+            "and have its package lists read (apt-get update, dnf makecache), then run this again.",
             error_code=ExitCode.FAILED,
         )
     return HostReport(

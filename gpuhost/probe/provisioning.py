@@ -96,6 +96,8 @@ def candidates(context: Context) -> Optional[Command]:
     if which("dnf"):
         # From what it has in its cache: a plan reads, it downloads nothing.
         query = ["--cacheonly", "--available", "--qf", "%{name} %{version}-%{release}\n"]
+        # Also what a branch has whose stream of modules is not the enabled one.
+        query.append("--setopt=*.module_hotfixes=1")
         return context.run(["dnf", "--quiet", "repoquery", *query, *names])
     return None
 

@@ -105,6 +105,15 @@ def test_another_branch_on_rocky_is_another_stream_and_is_held_alone(rocky: Targ
     assert rocky.loaded == before
 
 
+def test_an_upgrade_on_rocky_is_taken_back_out_of_another_stream(lab: Lab, rocky: Target) -> None:
+    before, held = rocky.loaded, locks(rocky)
+    rocky.good(nvidia_driver_branch=OTHER_BRANCH)
+    ran = lab.ok("rollback", rocky.name, "--yes")
+    assert f"back to 3:{before}-1.el9" in ran.stderr
+    assert rocky.loaded == before
+    assert sorted(locks(rocky)) == sorted(held)
+
+
 def test_proprietary_modules_on_rocky_take_the_place_of_open_ones(rocky: Target) -> None:
     rocky.good("-t", "nvidia_driver", nvidia_driver_modules="proprietary")
     assert "Open" not in rocky.run("cat", "/proc/driver/nvidia/version")
