@@ -36,6 +36,7 @@ class HostRemoval:
 
     host: str
     purge: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     put_back: Mapping[str, str] = field(default_factory=dict)
     delete_files: tuple[str, ...] = ()
     restore_files: tuple[str, ...] = ()
@@ -119,6 +120,7 @@ def removal_of(name: str, told: Mapping[str, Any], busy: tuple[str, ...]) -> Hos
     return HostRemoval(
         name,
         purge=tuple(told["purge"]),
+        keys=tuple(told["keys"]),
         put_back=told["put_back"],
         delete_files=tuple(told["delete_files"]),
         restore_files=tuple(told["restore_files"]),

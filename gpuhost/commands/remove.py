@@ -71,6 +71,7 @@ def _show(one: HostRemoval) -> None:
     lines = {
         "packages to remove": one.purge,
         "packages to put back": back,
+        "keys of rpm's to remove": one.keys,
         "files to delete": one.delete_files,
         "files to put back": one.restore_files,
         "keys to take out of": one.merged_files,
@@ -83,7 +84,7 @@ def _show(one: HostRemoval) -> None:
     click.echo(f"{click.style(one.host, bold=True)} would be as it was before gpuhost:", err=True)
     for title, words in lines.items():
         if words:
-            click.echo(f"  {title:<20} {', '.join(words)}", err=True)
+            click.echo(f"  {title:<23} {', '.join(words)}", err=True)
     if one.problem:
         click.echo(f"  it is left alone: {one.problem}", err=True)
     elif one.busy:

@@ -188,7 +188,8 @@ def look(module: AnsibleModule) -> dict[str, Any]:
     merged = [path for path in noted["declared"] if unmerged(module, Path(path))[1]]
     found = {
         "nothing": False,
-        "purge": purge,
+        "purge": [name for name in purge if not is_key(name)],
+        "keys": list(filter(is_key, purge)),
         "put_back": removal.to_put_back(entries, installed),
         "delete_files": [path for path, how in pending.items() if how["copy"] is None],
         "restore_files": [path for path, how in pending.items() if how["copy"] is not None],
@@ -201,6 +202,11 @@ def look(module: AnsibleModule) -> dict[str, Any]:
         "logins": str(HOME / "registry-logins.json") in noted["files"],
     }
     return {"removal": found}
+
+
+def is_key(name: str) -> bool:
+    """Whether a package is a key that rpm trusts."""
+    return name.startswith(f"{snapshot.KEY}-")
 
 
 def present(group: str, users: Sequence[str]) -> list[str]:
@@ -303,7 +309,7 @@ def packages(module: AnsibleModule) -> dict[str, Any]:
     separator = "=" if shutil.which("dpkg-query") else "-"
     return {
         "changed": False,
-        "purge": purge,
+        "purge": [name for name in purge if not is_key(name)],
         "install": [f"{name}{separator}{version}" for name, version in chosen.items()],
         "release": to_release(entries),
         "left": [*left, *words],
@@ -355,7 +361,7 @@ def rest(module: AnsibleModule) -> dict[str, Any]:
     """Whatever packages do not bring back by themselves; what the module returns."""
     done: list[str] = []
     left: list[str] = list(module.params["left"])
-    for part in (members, groups, marks, links, leftovers):
+    for part in (keys, members, groups, marks, links, leftovers):
         part(module, done, left)
     is_loaded, may_reboot = has_other_driver(), module.params["reboot"]
     if is_loaded and not may_reboot:
@@ -376,6 +382,12 @@ def act(module: AnsibleModule, done: list[str], what: str, *argv: str) -> None:
     done.append(what)
     if not module.check_mode:
         module.run_command(list(argv), check_rc=True)
+
+
+def keys(module: AnsibleModule, done: list[str], _left: list[str]) -> None:
+    """Have rpm forget the keys that it was told to trust."""
+    for name in filter(is_key, removal.to_purge(history(), snapshot.packages())):
+        act(module, done, name, "rpm", "--erase", name)
 
 
 def members(module: AnsibleModule, done: list[str], _left: list[str]) -> None:

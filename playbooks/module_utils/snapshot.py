@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 from ansible.module_utils.driver_state import is_loaded, run
 
 UNITS = Path("/etc/systemd/system")
+# What rpm has in several versions at once, each of which comes and goes by itself. Keys are there
+# as packages of this name, and no package manager but rpm itself removes them.
+KEY = "gpg-pubkey"
+SIDE_BY_SIDE = re.compile(rf"{KEY}|kernel(-core|-modules.*|-devel)?")
 
 
 def packages() -> dict[str, str]:
@@ -24,8 +29,11 @@ def held() -> list[str]:
 
 def _selections() -> dict[str, tuple[str, str]]:
     if not shutil.which("dpkg-query"):
-        listed = run("rpm", "-qa", "--qf", "%{NAME} %{EVR}\n")[1].splitlines()
-        return {name: (version, "") for name, version in map(str.split, listed)}
+        listed = run("rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE} %{EVR}\n")[1].splitlines()
+        return {
+            f"{name}-{plain}" if SIDE_BY_SIDE.fullmatch(name) else name: (version, "")
+            for name, plain, version in map(str.split, listed)
+        }
     fields = "${db:Status-Want} ${db:Status-Status} ${Version} ${binary:Package}\n"
     rows = [line.split() for line in run("dpkg-query", "-W", "-f", fields)[1].splitlines()]
     # Removed packages whose configuration stays are listed too.

@@ -240,6 +240,23 @@ def test_packages_are_those_that_have_files_on_disk_whatever_their_state() -> No
     assert snapshot.held() == ["libheld:amd64"]
 
 
+def test_keys_and_kernels_that_rpm_has_side_by_side_count_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed = (
+        "gpg-pubkey aa-1 aa-1\ngpg-pubkey bb-2 bb-2\n"
+        "kernel-devel 5.14-1 5.14-1\nkernel-headers 5.14-1 5.14-1\ndocker-ce 29-1 3:29-1\n"
+    )
+    monkeypatch.setattr(snapshot.shutil, "which", lambda _name: None)
+    monkeypatch.setattr(snapshot, "run", lambda *_: (0, listed))
+    found = snapshot.packages()
+    assert [*found] == [
+        *("gpg-pubkey-aa-1", "gpg-pubkey-bb-2", "kernel-devel-5.14-1"),
+        *("kernel-headers", "docker-ce"),
+    ]
+    assert found["docker-ce"] == "3:29-1"
+
+
 def test_what_changed_has_its_old_and_new_version() -> None:
     assert snapshot.changes({"a": "1", "b": "1", "c": "1"}, {"b": "1", "c": "2", "d": "1"}) == {
         "a": ["1", None],

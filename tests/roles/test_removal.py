@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -188,6 +189,26 @@ def on_record(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
         return 0, answer if argv[0] in answer.split("|", maxsplit=1)[0] else "", ""
 
     monkeypatch.setattr(undo.AnsibleModule, "run_command", run_command)
+
+
+def test_keys_that_rpm_was_told_to_trust_are_erased_by_rpm_alone(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del host
+    key = "gpg-pubkey-bb4c48b1-6b06122f"
+    installed = {key: "1", "docker-ce": "29"}
+    store.save(store.HISTORY, [{"packages": {name: [None, "1"] for name in installed}}])
+    monkeypatch.setattr(undo.snapshot, "packages", lambda: installed)
+    monkeypatch.setattr(undo, "needed_by", lambda *_: [])
+    monkeypatch.setattr(undo, "never_ours", lambda *_: [])
+    assert undo.look(None)["removal"]["purge"] == ["docker-ce"]
+    assert undo.look(None)["removal"]["keys"] == [key]
+    asked: list[list[str]] = []
+    module: Any = SimpleNamespace(
+        check_mode=False, run_command=lambda argv, **_: asked.append(argv)
+    )
+    undo.keys(module, [], [])
+    assert asked == [["rpm", "--erase", key]]
 
 
 def test_packages_that_need_gpuhosts_stop_a_removal_before_anything_goes(

@@ -27,6 +27,7 @@ TOLD: dict[str, Any] = {
     "members": {"docker": ["alice"], "video": []},
     "needed_by": [],
     "never_ours": [],
+    "keys": [],
     "division": [],
     "reboot": True,
     "logins": False,
