@@ -361,7 +361,7 @@ def rest(module: AnsibleModule) -> dict[str, Any]:
     """Whatever packages do not bring back by themselves; what the module returns."""
     done: list[str] = []
     left: list[str] = list(module.params["left"])
-    for part in (keys, members, groups, marks, links, leftovers):
+    for part in (keys, stream, members, groups, marks, links, leftovers):
         part(module, done, left)
     is_loaded, may_reboot = has_other_driver(), module.params["reboot"]
     if is_loaded and not may_reboot:
@@ -388,6 +388,23 @@ def keys(module: AnsibleModule, done: list[str], _left: list[str]) -> None:
     """Have rpm forget the keys that it was told to trust."""
     for name in filter(is_key, removal.to_purge(history(), snapshot.packages())):
         act(module, done, name, "rpm", "--erase", name)
+
+
+def stream(module: AnsibleModule, done: list[str], left: list[str]) -> None:
+    """Enable the stream of dnf's modules that the driver was from before, if any."""
+    now, before = snapshot.stream(), baseline().get("stream", "")
+    if now is None or now == before:
+        return
+    if before == "":
+        left.append(f"{snapshot.STREAM} stays: what it was before gpuhost is not on record")
+        return
+    done.append(str(snapshot.STREAM))
+    if module.check_mode:
+        return
+    if before is None:
+        snapshot.STREAM.unlink()
+    else:
+        snapshot.STREAM.write_text(before, encoding="utf-8")
 
 
 def members(module: AnsibleModule, done: list[str], _left: list[str]) -> None:

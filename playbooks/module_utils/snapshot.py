@@ -11,6 +11,8 @@ from typing import Any
 from ansible.module_utils.driver_state import is_loaded, run
 
 UNITS = Path("/etc/systemd/system")
+# Which stream of dnf's modules is enabled, where one is.
+STREAM = Path("/etc/dnf/modules.d/nvidia-driver.module")
 # What rpm has in several versions at once, each of which comes and goes by itself. Keys are there
 # as packages of this name, and no package manager but rpm itself removes them.
 KEY = "gpg-pubkey"
@@ -57,6 +59,11 @@ def unit_links(folder: Path = UNITS) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*") if path.is_symlink())
 
 
+def stream() -> str | None:
+    """The driver's stream as dnf notes it; ``None`` where it never enabled one."""
+    return STREAM.read_text(encoding="utf-8") if STREAM.exists() else None
+
+
 def baseline() -> dict[str, Any]:
     """What has to be there again when gpuhost is removed, as far as it is not in the history."""
     return {
@@ -65,6 +72,7 @@ def baseline() -> dict[str, Any]:
         "groups": sorted(groups()),
         "unit_links": unit_links(),
         "nouveau_loaded": is_loaded("nouveau"),
+        "stream": stream(),
     }
 
 

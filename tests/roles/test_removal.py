@@ -211,6 +211,24 @@ def test_keys_that_rpm_was_told_to_trust_are_erased_by_rpm_alone(
     assert asked == [["rpm", "--erase", key]]
 
 
+@pytest.mark.parametrize("before", [None, "stream=535-open"])
+def test_the_stream_of_dnfs_modules_is_the_one_from_before(
+    host: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    noted = host / "nvidia-driver.module"
+    monkeypatch.setattr(undo.snapshot, "STREAM", noted)
+    noted.write_text("stream=580-open")
+    store.save(store.BASELINE, {"stream": before})
+    module = SimpleNamespace(check_mode=False)
+    left: list[str] = []
+    undo.stream(module, [], left)
+    assert undo.snapshot.stream() == before
+    noted.write_text("stream=580-open")
+    store.save(store.BASELINE, {})
+    undo.stream(module, [], left)
+    assert left == [f"{noted} stays: what it was before gpuhost is not on record"]
+
+
 def test_packages_that_need_gpuhosts_stop_a_removal_before_anything_goes(
     host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
