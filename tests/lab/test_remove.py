@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -28,16 +28,23 @@ PARTS = {
     "modules": "ls /sys/module | grep -E '^(nvidia|nouveau)' || :",
     "traces": "ls -d /var/lib/gpuhost 2>/dev/null || :",
 }
+RPM_PARTS = {
+    **PARTS,
+    "packages": "rpm -qa --qf '%{NAME} %{EVR}\\n'",
+    "automatic": "dnf module list --enabled --quiet 2>/dev/null || :",
+    "held": "dnf -q versionlock list 2>/dev/null || :",
+}
 # What may differ, and why.
 TOLERATED = {
     r"^files: .*/etc/(group|gshadow)-( |$)": "what gpasswd leaves: copies of what was before",
+    r"^files: .*/etc/(containerd|nvidia-container-)": "what rpm leaves of packages that it erases",
 }
 
 
-def snapshot(lab: Lab, host: str) -> dict[str, set[str]]:
+def snapshot(lab: Lab, host: str, parts: Mapping[str, str] = PARTS) -> dict[str, set[str]]:
     return {
         name: set(lab.exec(host, ["sh", "-c", command]).splitlines())
-        for name, command in PARTS.items()
+        for name, command in parts.items()
     }
 
 
@@ -56,9 +63,9 @@ def differences(before: dict[str, set[str]], after: dict[str, set[str]]) -> list
 
 
 @contextmanager
-def host_with(lab: Lab, *histories: str) -> Iterator[str]:
+def host_with(lab: Lab, *histories: str, system: str = "debian12") -> Iterator[str]:
     options = [word for name in histories for word in ("--history", name)]
-    name = lab.up("lab-64", "--gpus", "1", "--os", "debian12", *options)
+    name = lab.up("lab-64", "--gpus", "1", "--os", system, *options)
     try:
         yield name
     finally:
@@ -95,6 +102,15 @@ def test_a_host_is_as_it_was_before(lab: Lab, histories: tuple[str, ...]) -> Non
             assert sorted(names) == ["batch", "web"]
             read = ["docker", "exec", "web", "cat", "/data/treasure"]
             assert lab.exec(host, read) == "kept since 2019\n"
+
+
+def test_a_rocky_host_is_as_it_was_before_with_keys_streams_and_locks(lab: Lab) -> None:
+    with host_with(lab, system="rocky9") as host:
+        before = snapshot(lab, host, RPM_PARTS)
+        lab.ok("provision", host, "--yes")
+        ran = lab.ok("remove", host, "--yes")
+        assert f"{host}: is as it was before gpuhost\n" in ran.stdout
+        assert settled(lambda: snapshot(lab, host, RPM_PARTS), before) == []
 
 
 @pytest.mark.parametrize(
