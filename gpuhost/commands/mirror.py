@@ -28,6 +28,9 @@ def mirror() -> None:
     show_default=True,
     help="Kernel modules of the driver.",
 )
+@click.option(
+    "--nvswitch", is_flag=True, help="There are hosts with NVSwitches: also the fabric manager."
+)
 @click.option("--docker", default="", help="Version of docker-ce; the newest by default.")
 @click.option("--containerd", default="", help="Version of containerd.io; the newest by default.")
 @click.option("--toolkit", default="", help="Version of the toolkit; the newest by default.")

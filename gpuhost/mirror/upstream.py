@@ -22,11 +22,14 @@ from gpuhost.mirror.download import fetch
 from gpuhost.mirror.indices import Index, Offered
 from gpuhost.mirror.layout import System
 from gpuhost.mirror.resolve import resolve
+from gpuhost.parse.versions import upstream
 
 ROLES = ("docker_ce", "nvidia_driver", "nvidia_container_toolkit")
 Progress = Callable[[str], None]
 
 _HOST = "mirrored"
+# The first branch from which on all repositories have the fabric manager under one name.
+_ONE_NAME = 580
 _DISTRIBUTIONS = {"debian": "Debian", "ubuntu": "Ubuntu", "rhel": "RedHat"}
 
 
@@ -34,12 +37,14 @@ _DISTRIBUTIONS = {"debian": "Debian", "ubuntu": "Ubuntu", "rhel": "RedHat"}
 class Wanted:
     """What to mirror: versions as the roles' variables have them, empty for their defaults.
 
-    ``driver`` is a branch or a version. ``variables`` are any others of the roles, e.g. of
-    a mirror to take the packages from.
+    ``driver`` is a branch or a version, ``nvswitch`` whether there are hosts with NVSwitches,
+    which need the fabric manager at exactly the driver's version. ``variables`` are any others
+    of the roles, e.g. of a mirror to take the packages from.
     """
 
     driver: str = ""
     modules: str = "open"
+    nvswitch: bool = False
     docker: str = ""
     containerd: str = ""
     toolkit: str = ""
@@ -87,6 +92,10 @@ def download(
             branch = next(iter(declared["packages"].values())).partition(".")[0]
             streams = modules.of_branch(index.modules, branch)
         chosen = resolve(index, names)
+        if wanted.nvswitch and role == "nvidia_driver":
+            driver = next(p for p in chosen if p.name in declared["packages"])
+            manager = fabric_manager(system.kind, upstream(driver.version))
+            chosen = resolve(index, names | manager)
         progress(f"{role}: {_listed(chosen)}")
         files = [folder / package.file for package in chosen]
         for package, file in zip(chosen, files, strict=True):
@@ -96,6 +105,15 @@ def download(
             rpmrepo.check_packages(files, armoured)
         packages += len(chosen)
     return Downloaded(folder, packages, fresh, streams)
+
+
+def fabric_manager(kind: str, version: str) -> dict[str, str]:
+    """The fabric manager's package for a driver, at the driver's version."""
+    branch = version.partition(".")[0]
+    if int(branch) >= _ONE_NAME:
+        return {"nvidia-fabricmanager": version}
+    old = "nvidia-fabric-manager" if kind == "rpm" else f"nvidia-fabricmanager-{branch}"
+    return {old: version}
 
 
 def _listed(packages: Iterable[Offered]) -> str:

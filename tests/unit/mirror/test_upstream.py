@@ -21,7 +21,7 @@ from gpuhost.lab.rpm import Rpm
 from gpuhost.lab.rpm import pack as pack_rpm
 from gpuhost.mirror import download, layout
 from gpuhost.mirror.build import build
-from gpuhost.mirror.upstream import Wanted
+from gpuhost.mirror.upstream import Wanted, fabric_manager
 from gpuhost.mirror.upstream import download as download_all
 from gpuhost.programs import run
 
@@ -72,6 +72,10 @@ def ubuntus(folder: Path) -> Path:
             Package(f"libnvidia-compute-{branch}", v, "x"),
         ]
         packages.append(Package(f"nvidia-driver-pinning-{branch}", f"{version}-1", "x"))
+        manager = "nvidia-fabricmanager" + ("-570" if branch == "570" else "")
+        packages.append(Package(manager, f"{version}-1", "x"))
+    # Newer than any driver: not the one that is wanted.
+    packages.append(Package("nvidia-fabricmanager", "590.1.1-1", "x"))
     for package in packages:
         pack_deb(package, folder / "trees", out)
     return out
@@ -167,6 +171,24 @@ def test_apt_installs_from_a_mirror_of_what_was_downloaded(
     apt = Apt(tmp_path / "apt", [(f"Types: deb\nURIs: {url}/\nSuites: /\n", key)])
     apt("apt-get", "update", "--error-on=any")
     assert apt.versions("nvidia-open") == ["580.10.2-0ubuntu1"]
+
+
+@pytest.mark.parametrize(
+    ("driver", "manager"),
+    [("580", "nvidia-fabricmanager_580.10.2-1"), ("570", "nvidia-fabricmanager-570_570.1.1-1")],
+)
+def test_for_nvswitches_there_is_the_fabric_manager_of_the_drivers_version(
+    tmp_path: Path, apt_upstream: dict[str, Any], driver: str, manager: str
+) -> None:
+    wanted = Wanted(driver=driver, nvswitch=True, variables=apt_upstream)
+    there = download_all(tmp_path, NOBLE, wanted)
+    found = [file.name for file in there.folder.rglob("nvidia-fabricmanager*")]
+    assert [name.startswith(manager) for name in found] == [True]
+
+
+def test_rpms_had_another_name_for_the_fabric_manager_once() -> None:
+    assert fabric_manager("rpm", "570.1.1") == {"nvidia-fabric-manager": "570.1.1"}
+    assert fabric_manager("rpm", "580.2.1") == {"nvidia-fabricmanager": "580.2.1"}
 
 
 def test_a_version_that_is_not_there_is_refused_with_those_that_are(
