@@ -112,7 +112,7 @@ def test_a_host_is_proven_to_run_it_and_keeps_nothing_of_the_proof(lab: Lab, hos
 def test_a_verification_is_logged_to_it_and_stays_until_it_is_removed(
     lab: Lab, host: str, client: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = lab.ok("hosts", host, "--json").document[host]["address"]
+    address = json.loads(lab.ok("hosts", host, "--json").stdout)[0]["address"]
     words = ("workload", "run", host, "mlflow", "--set", f"port={PORT}")
     opened = ("--set", "address=0.0.0.0", "--set", f"allowed_hosts={address}:{PORT}")
     lab.ok(*words, *opened)
@@ -144,35 +144,45 @@ def test_a_verification_is_logged_to_it_and_stays_until_it_is_removed(
     assert left(lab, host) == ""
 
 
-def test_artifacts_that_cannot_be_written_are_found_on_a_server_that_is_healthy(
-    lab: Lab, host: str
-) -> None:
+@pytest.fixture
+def impatient(lab: Lab) -> Iterator[None]:
+    """The same workload as one of the site's own, which is given up sooner."""
     own = lab.project / "workloads" / "mlflow"
     shutil.copytree(LIBRARY / "mlflow", own)
     about = own / "workload.yaml"
-    about.write_text(about.read_text().replace("within: 300", "within: 60"))
+    about.write_text(about.read_text().replace("within: 300", "within: 120"))
+    yield
+    shutil.rmtree(own)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_artifacts_that_cannot_be_written_are_found_on_a_server_that_is_healthy(
+    lab: Lab, host: str
+) -> None:
     mount = "mkdir -p /srv/half/artifacts && mount -t tmpfs -o ro none /srv/half/artifacts"
     lab.exec(host, ["sh", "-c", mount])
     try:
         found = verdicts(lab, host, "--set", "data=/srv/half")
     finally:
         lab.exec(host, ["umount", "/srv/half/artifacts"])
-        shutil.rmtree(own)
     assert [found[name]["verdict"] for name in ("it_is_healthy", "the_store_is_read")] == [
         "PASS"
     ] * 2
     broken = found["a_run_is_logged_and_read_back"]
     assert broken["verdict"] == "FAIL"
-    assert "Read-only file system" in json.dumps(broken) or "500" in json.dumps(broken), broken
+    # The last words of the program that asked.
+    assert "MlflowException" in broken["cause"] or "HTTPError" in broken["cause"], broken
     assert left(lab, host) == ""
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_store_that_cannot_be_written_says_so(lab: Lab, host: str) -> None:
     lab.exec(host, ["sh", "-c", "mkdir -p /srv/full && mount -t tmpfs -o ro none /srv/full"])
     try:
         found = verdicts(lab, host, "--set", "data=/srv/full")
     finally:
         lab.exec(host, ["umount", "/srv/full"])
-    assert found["starts"]["verdict"] == "FAIL"
-    assert "unable to open database file" in json.dumps(found["starts"]), found["starts"]
+    # MLflow goes on trying for longer than a proof waits.
+    assert found["it_is_healthy"]["verdict"] == "FAIL"
+    assert "unable to open database file" in found["it_is_healthy"]["seen"], found
     assert left(lab, host) == ""
