@@ -70,7 +70,8 @@ def _wrong(probe: Probe, answer: Answer) -> Iterator[str]:
         yield from _wrong_http(probe["http"], answer)
     elif "exec" in probe:
         if answer.status != 0:
-            yield f"the program ended with exit code {answer.status}"
+            *_, last = answer.text.strip().splitlines() or ["it said nothing"]
+            yield f"the program ended with exit code {answer.status}: {last.strip()}"
         elif not matches(probe["exec"].get("output", ""), answer.text):
             yield f"no line of its output is like {probe['exec']['output']}"
     elif "log" in probe:

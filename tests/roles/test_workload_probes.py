@@ -49,6 +49,8 @@ def test_programs_logs_and_files() -> None:
     assert wrong({"exec": {"output": "^7$"}}, status=0, text="7\n") == []
     assert wrong({"exec": {"output": "^7$"}}, status=0, text="8") != []
     assert "exit code 3" in wrong({"exec": {}}, status=3)[0]
+    (told,) = wrong({"exec": {}}, status=1, text="first\nOSError: it is full\n")
+    assert told == "the program ended with exit code 1: OSError: it is full"
     assert wrong({"log": "^fell"}, text="it\nfell\n") == []
     assert wrong({"log": "^fell"}, text="rose") != []
     assert wrong({"file": {"minimum_bytes": 10}}, status=10) == []
