@@ -22,7 +22,7 @@ def main() -> None:
 
         print(answer(sys.argv[1]))
     except Exception as error:  # noqa: BLE001  (MLflow's come from many libraries)
-        sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
+        raise SystemExit(" ".join(f"{type(error).__name__}: {error}".split())) from None
 
 
 if __name__ == "__main__":
