@@ -43,6 +43,9 @@ LARGE_IMAGES: Mapping[str, LargeImage] = {
         # Upstream's has git and pip as well, which trainings are built with.
         packages=(*_TORCH, "git", "python3-pip"),
         registry="nvcr.io/",
+        wheels=("certifi==2026.10.18",),
+        # Which pip reads before anything else; Debian's is made when its package is configured.
+        links={"etc/ssl/certs/ca-certificates.crt": f"/{PYTHON_FOLDER}/certifi/cacert.pem"},
     ),
     "torchserve": LargeImage(
         Image(
