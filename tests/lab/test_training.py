@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +91,46 @@ def test_a_seeded_training_is_the_same_twice_and_goes_on_from_its_checkpoint(
     lines = (tmp_path / "two/log.jsonl").read_text().splitlines()
     steps = [entry["step"] for entry in map(json.loads, lines) if "val_loss" in entry]
     assert steps == [16, 32, 48, 64]
+
+
+SCRIPT = """\
+import greeting, pathlib, sys
+print("said", greeting.WORD, *sys.argv[1:], sep="|")
+pathlib.Path("/outputs/left").write_text(pathlib.Path("data/words.txt").read_text())
+"""
+
+
+def project(folder: Path, word: str) -> Path:
+    """A user's project, with a package of its own in it that pip has to install."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/words.txt").write_text(word)
+    (folder / "main.py").write_text(SCRIPT)
+    (folder / "requirements.txt").write_text("./greeting-1.0-py3-none-any.whl\n")
+    with zipfile.ZipFile(folder / "greeting-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("greeting.py", f"WORD = {word!r}\n")
+        about = "greeting-1.0.dist-info"
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{about}/RECORD", "")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_users_archive_and_folder_are_what_is_built_and_run(
+    lab: Lab, provisioned: str, image: str, tmp_path: Path
+) -> None:
+    archive = tmp_path / "project.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(project(tmp_path / "a", "hello"), ".")
+    own = ("script=main.py", "arguments=--name 'a b' --epochs ${epochs}", "outputs=/srv/own")
+    ran = train(lab, provisioned, image, f"source={archive}", *own)
+    assert ran.stdout == "said|hello|--name|a b|--epochs|4\n", ran.stderr
+    sent = "/var/lib/gpuhost/workloads/training/context/source.tar"
+    hashed = lab.exec(provisioned, ["sha256sum", sent]).split()[0]
+    assert hashed == hashlib.sha256(archive.read_bytes()).hexdigest()
+    ran = train(lab, provisioned, image, f"source={project(tmp_path / 'b', 'servus')}", *own)
+    assert ran.stdout == "said|servus|--name|a b|--epochs|4\n", ran.stderr
+    lab.ok("workload", "fetch", provisioned, "training", str(tmp_path / "got"))
+    assert (tmp_path / "got/left").read_text() == "servus"
