@@ -41,6 +41,8 @@ def try_out(page: str, folder: Path) -> None:
     """Type the commands of a page in a shell, in the project ``folder``."""
     steps = pages.steps(pages.DOCS / f"{page}.md")
     assert steps
+    for name, text in pages.files(pages.DOCS / f"{page}.md").items():
+        (folder / name).write_text(text)
     notes = folder / f"{page}.notes"
     notes.mkdir()
     lines = [
@@ -129,7 +131,18 @@ def test_what_a_page_tells_to_type_works_and_prints_what_it_says(page: str, site
     try_out(page, site)
 
 
+def test_a_host_is_handed_to_a_data_scientist_as_its_page_says(
+    ground: None, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del ground
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    for image in ("pytorch", "mlflow"):
+        Lab(site).ok("lab", "image", image)
+    script(site, "ssh", f'exec /usr/bin/ssh -F {site / "ssh_config"} "$@"')
+    try_out("data-scientist", site)
+
+
 def test_every_page_with_commands_is_tried() -> None:
     with_commands = {page.stem for page in pages.DOCS.glob("*.md") if pages.steps(page)}
-    untried = with_commands - {"drills", *OF_A_SITE}
+    untried = with_commands - {"drills", "data-scientist", *OF_A_SITE}
     assert not untried, "add it to OF_A_SITE, or fence what the lab cannot do as shell-session"

@@ -18,6 +18,8 @@ PAGES = sorted([PROJECT / "README.md", *DOCS.rglob("*.md")])
 # What can be typed in the lab, and what takes a machine that is not there.
 TRIED = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```(?:console|shell-session)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# A script of the reader's, whose first line is its name.
+SCRIPT = re.compile(r"^```python\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXITS = re.compile(r"# exits with (\d+)$")
 CHANGING = re.compile(r"\d+")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -45,6 +47,11 @@ class Step:
 def _is_among(wanted: str, lines: list[str]) -> bool:
     begin, _, end = wanted.strip().partition("…")
     return any(line.startswith(begin) and line.endswith(end) for line in lines)
+
+
+def files(page: Path) -> dict[str, str]:
+    """The scripts that a page has the reader write."""
+    return dict(SCRIPT.findall(page.read_text()))
 
 
 def steps(page: Path) -> list[Step]:
