@@ -6,6 +6,7 @@ backend's folder for the backend, and runs it as it would run any in Python.
 
 from __future__ import annotations
 
+import ctypes
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as triton
+
+USED = b"used_dltensor"
 
 
 class TritonPythonModel:
@@ -36,5 +39,13 @@ class TritonPythonModel:
         }
         names = sorted(request.requested_output_names())
         outputs = zip(names, self._session.run(names, given), strict=True)
-        tensors = [triton.Tensor.from_dlpack(name, value) for name, value in outputs]
+        tensors = [_tensor(name, value) for name, value in outputs]
         return triton.InferenceResponse(output_tensors=tensors)
+
+
+def _tensor(name: str, value: Any) -> Any:
+    capsule = value.__dlpack__()
+    tensor = triton.Tensor.from_dlpack(name, capsule)
+    # Triton has another name for a capsule that was used, of which NumPy would complain.
+    ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), USED)
+    return tensor

@@ -39,7 +39,8 @@ def test_every_workload_of_the_library_renders_with_its_defaults(name: str, fold
     assert yaml.safe_load(as_text(compose)) == compose
     assert found.description
     assert gpu_services(found)
-    assert name in docker_run(compose)
+    if len(compose["services"]) == 1:
+        assert name in docker_run(compose)
 
 
 def test_a_misspelt_workload_is_suggested() -> None:
