@@ -69,8 +69,7 @@ class Project:
         try:
             self.compose(["build"], "its image could not be built", BUILD_S)
             seen = {service: self._prove(service, gpus) for service in gpu_services if gpus}
-            up = ["up", "--detach", "--force-recreate"]
-            self.compose(up, "it could not be started", BUILD_S)
+            self._up()
         except TroubleError:
             with undisturbed(), suppress(TroubleError):
                 self.compose(["down", "--remove-orphans"], "it could not be removed")
@@ -78,6 +77,18 @@ class Project:
         finally:
             self._note_images(before)
         return seen
+
+    def _up(self) -> None:
+        try:
+            self.compose(["up", "--detach", "--force-recreate"], "it could not be started", BUILD_S)
+        except AbandonedError:
+            raise
+        except TroubleError as trouble:
+            # Compose tells which container ended, and not what that had to say.
+            log = ""
+            with suppress(TroubleError):
+                log = self.log(SHOWN_LINES)
+            raise TroubleError(trouble.why, f"{trouble.words}\n{log}") from None
 
     def _prove(self, service: str, gpus: Sequence[str]) -> list[str]:
         argv = ["run", "--rm", "--no-deps", "-T", "--entrypoint", "nvidia-smi", service, "-L"]

@@ -108,3 +108,19 @@ def test_where_nobody_or_something_else_answers_the_problem_is_told(
 ) -> None:
     assert "does not answer" in ask(tmp_path, port=1).problem
     assert "not in HTTP" in ask(tmp_path, port=port, path="/garbage", body="x").problem
+
+
+def test_what_a_container_said_that_ended_at_the_start_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def docker(argv: list[str], otherwise: str, *_: float) -> str:
+        if "up" in argv:
+            raise project.TroubleError(otherwise, 'service "archiver" did not complete')
+        if "config" in argv:
+            return '{"services": {}}'
+        return "shapes.mar is broken\n" if "logs" in argv else ""
+
+    monkeypatch.setattr(project, "docker", docker)
+    with pytest.raises(project.TroubleError) as trouble:
+        project.Project(tmp_path.name, tmp_path.parent).start([], [])
+    assert trouble.value.words.splitlines()[-1] == "shapes.mar is broken"
