@@ -24,6 +24,7 @@ description:
   - Refuses a file that is not a JSON object, and a result that dockerd does not accept
     (C(dockerd --validate), where there is a dockerd that can).
   - Leaves a file that already says what is declared exactly as it is.
+  - Where the running dockerd has to be restarted, lets systemd do so however often it was started.
 options:
   config:
     description: Keys that are declared.
@@ -176,7 +177,11 @@ def main() -> None:
     except RefusedError as error:
         module.fail_json(msg=f"{path} was left as it is: {error}. Correct what is declared.")
     paths = [path, *map(Path, module.params["read_at_start"])]
-    module.exit_json(restart_reason=restart_reason(started_at(module), paths), **result)
+    reason = restart_reason(started_at(module), paths)
+    if reason and not module.check_mode:
+        # Its unit allows few starts a minute, and installing and configuring makes several.
+        module.run_command(["systemctl", "reset-failed", SERVICE])
+    module.exit_json(restart_reason=reason, **result)
 
 
 if __name__ == "__main__":

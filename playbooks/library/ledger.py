@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible.module_utils import ledger_store, run_lock, snapshot
+from ansible.module_utils import ledger_store, run_lock, snapshot, stamp_files
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -13,8 +13,9 @@ module: ledger
 short_description: Take and release a host's lock, and keep the record of what runs change
 description:
   - C(begun) takes the lock of the host, or fails and says who holds it. It notes what is there
-    before the first change, and says if an earlier run did not come to its end.
-  - C(ended) notes which packages changed, and releases the lock.
+    before the first change, takes away the stamps of roles that begin anew, and says if an earlier
+    run did not come to its end.
+  - C(ended) notes which packages changed, leaves stamps, and releases the lock.
   - C(renewed) keeps the lock while nothing will be heard of the run, as during a reboot.
   - C(read) returns the history of changes.
   - An action plugin of the same name fills in who runs this, and finds out about holders that died
@@ -47,6 +48,20 @@ options:
     description: With C(renewed), for how many seconds nothing may be heard.
     type: int
     default: 0
+  forget:
+    description: With C(begun), roles whose stamps are taken away.
+    type: list
+    elements: str
+    default: []
+  stamps:
+    description: With C(ended), the stamps to leave, by role.
+    type: dict
+    default: {}
+  watched:
+    description: Files, and folders of files, whose state is noted in each stamp that is left.
+    type: list
+    elements: path
+    default: []
   patience_s:
     description: How long to wait for processes that a dead run left at work on the host.
     type: int
@@ -136,6 +151,7 @@ def begin(module: AnsibleModule) -> dict[str, Any]:
         if found and found["run"] != run:
             result["unfinished"] = {**public(found), "at": run_lock.at()}
         take(module, found)
+    stamp_files.take_away(module.params["forget"])
     return result
 
 
@@ -182,6 +198,7 @@ def end(module: AnsibleModule) -> dict[str, Any]:
                 history = ledger_store.read(ledger_store.HISTORY) or []
                 entry = {**public(record), "ended": time.time(), "packages": changed}
                 ledger_store.save(ledger_store.HISTORY, [*history, entry])
+            stamp_files.leave(module.params["stamps"], module.params["watched"])
             ledger_store.remove(ledger_store.AT)
             ledger_store.remove(ledger_store.RUN)
     return {"changed": False, "version_changes": changed}
@@ -213,6 +230,9 @@ def main() -> None:
             },
             "dead": {"type": "str", "default": ""},
             "quiet_s": {"type": "int", "default": 0},
+            "forget": {"type": "list", "elements": "str", "default": []},
+            "stamps": {"type": "dict", "default": {}},
+            "watched": {"type": "list", "elements": "path", "default": []},
             "patience_s": {"type": "int", "default": 600},
         },
         supports_check_mode=True,

@@ -36,6 +36,10 @@ reason:
   description: Why the module was loaded, replaced, or needs a reboot; empty if all is well.
   returned: always
   type: str
+is_kept:
+  description: Whether nvidia-persistenced runs, and starts at boot.
+  returned: always
+  type: bool
 version:
   description: Version of the module on disk.
   returned: always
@@ -49,7 +53,8 @@ REBOOT = "reboot"
 
 # What keeps the module loaded without doing work on a GPU.
 FABRIC_MANAGER = "nvidia-fabricmanager"
-SERVICES = ("nvidia-persistenced", FABRIC_MANAGER, "nvidia-dcgm", "dcgm")
+PERSISTENCED = "nvidia-persistenced"
+SERVICES = (PERSISTENCED, FABRIC_MANAGER, "nvidia-dcgm", "dcgm")
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,14 @@ def replace(module: AnsibleModule, reason: str) -> str:
     return f"{reason}, and it cannot be unloaded: {obstacle}" if obstacle else ""
 
 
+def is_kept(module: AnsibleModule) -> bool:
+    """Whether nvidia-persistenced keeps the driver initialized, now and after a reboot."""
+    return all(
+        module.run_command(["systemctl", verb, "--quiet", PERSISTENCED])[0] == 0
+        for verb in ("is-enabled", "is-active")
+    )
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
@@ -155,7 +168,9 @@ def main() -> None:
     state = read_state()
     if state["on_disk_version"] is None and module.check_mode:
         reason = "the driver is not installed yet"
-        module.exit_json(changed=True, reason=reason, reboot_required=False, version="")
+        module.exit_json(
+            changed=True, reason=reason, reboot_required=False, is_kept=False, version=""
+        )
     if state["on_disk_version"] is None:
         kernel = state["kernel"]
         module.fail_json(
@@ -177,7 +192,7 @@ def main() -> None:
             obstacle = replace(module, step.reason)
             if obstacle:
                 result.update(changed=False, reboot_required=True, reason=obstacle)
-    module.exit_json(**result)
+    module.exit_json(is_kept=is_kept(module), **result)
 
 
 if __name__ == "__main__":

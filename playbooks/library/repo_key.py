@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
-from ansible.module_utils import run_lock
+from ansible.module_utils import repository_key, run_lock
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.files import write
-from ansible.module_utils.signing_keys import (
-    MODE,
-    KeyRefusedError,
-    as_installed,
-    check,
-    is_installed,
-    normalized,
-)
-from ansible.module_utils.urls import open_url
+from ansible.module_utils.signing_keys import normalized
 
 DOCUMENTATION = r"""
 module: repo_key
@@ -61,12 +50,6 @@ fingerprint:
 """
 
 
-def download(url: str, timeout: int) -> bytes:
-    """The bytes at ``url``."""
-    with open_url(url, timeout=timeout) as answer:
-        return answer.read()
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -79,26 +62,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     run_lock.require(module)
-    url, dest = module.params["url"], module.params["dest"]
-    expected = normalized(module.params["fingerprint"])
-    if shutil.which("gpg") is None:
-        module.fail_json(msg="gpg is not installed on this host: install the package gnupg.")
-    if is_installed(dest, expected):
-        module.exit_json(changed=False, fingerprint=expected)
-    try:
-        key = download(url, module.params["timeout"])
-    except OSError as error:
-        module.fail_json(
-            msg=f"The signing key at {url} cannot be downloaded: {error}. "
-            "Check the URL, and that this host reaches it (proxy, mirror)."
-        )
-    try:
-        check(key, expected)
-    except KeyRefusedError as error:
-        module.fail_json(msg=f"The signing key at {url} was refused: {error}.")
-    if not module.check_mode:
-        write(module, dest, as_installed(key, dest), MODE)
-    module.exit_json(changed=True, fingerprint=expected)
+    changed = repository_key.bring_about(module, **module.params)
+    module.exit_json(changed=changed, fingerprint=normalized(module.params["fingerprint"]))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from ansible.module_utils import originals, run_lock
+from ansible.module_utils import declared_files, run_lock
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.files import diff, differs_in_mode, read_text, write
 
 DOCUMENTATION = r"""
 module: text_files
@@ -51,23 +47,6 @@ apt_has_to_read:
   type: bool
 """
 
-APT_LISTS = Path("/var/lib/apt/lists")
-MODE = 0o644
-
-
-def is_as_wanted(path: str, content: str) -> bool:
-    """Whether the file at ``path`` has ``content`` and mode 0644."""
-    return read_text(path) == content and not differs_in_mode(path, MODE)
-
-
-def apt_has_to_read(paths: Sequence[str]) -> bool:
-    """Whether a file of apt's among ``paths`` was changed after apt's lists were."""
-    if not APT_LISTS.is_dir():
-        return False
-    read = APT_LISTS.stat().st_mtime
-    files = [Path(path) for path in paths if path.startswith("/etc/apt/")]
-    return any(path.exists() and path.stat().st_ctime > read for path in files)
-
 
 def main() -> None:
     """Run the module."""
@@ -79,23 +58,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     run_lock.require(module)
-    present = module.params["present"]
-    to_write = [path for path, content in present.items() if not is_as_wanted(path, content)]
-    to_remove = [path for path in module.params["absent"] if Path(path).is_file()]
-    diffs = [diff(path, read_text(path), present.get(path)) for path in [*to_write, *to_remove]]
-    if not module.check_mode:
-        for path in to_write:
-            write(module, path, present[path], MODE)
-        for path in to_remove:
-            originals.keep(path)
-            Path(path).unlink()
-    changed_paths = [*to_write, *to_remove]
-    module.exit_json(
-        changed=bool(changed_paths),
-        changed_paths=changed_paths,
-        apt_has_to_read=bool(to_remove) or apt_has_to_read(list(present)),
-        diff=diffs,
-    )
+    done = declared_files.bring_about(module, module.params["present"], module.params["absent"])
+    module.exit_json(changed=bool(done["changed_paths"]), **done)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def read(free_paths: Sequence[str], users: Sequence[str]) -> dict[str, Any]:
         removed_with_conflicts=package_state.removed_with_conflicts(),
         distribution_driver=package_state.distribution_driver(),
         runfile_driver=package_state.runfile_driver(),
+        nvswitches=driver_state.nvswitches(),
         docker_snap=package_state.docker_snap(),
         unusable_sources=[source for source in sources if not source["replaced"]],
         replaced_sources=[source["file"] for source in sources if source["replaced"]],

@@ -13,6 +13,7 @@ from support import roles
 
 text_files = roles.library("text_files")
 package_hold = roles.library("package_hold")
+holds = roles.util("holds")
 nvidia_module = roles.library("nvidia_module")
 nvswitch = roles.library("nvswitch")
 cdi_spec = roles.library("cdi_spec")
@@ -111,7 +112,7 @@ def test_on_rpm_hosts_the_installed_version_is_locked(
         dnf='[ $3 = list ] && echo "docker-ce-cli-1:29.8.2-1.el9.*" && exit 0\n'
         f'echo "$@" >>{asked}',
     )
-    monkeypatch.setattr(package_hold.shutil, "which", lambda _: None)
+    monkeypatch.setattr(holds.shutil, "which", lambda _: None)
     result = roles.run(package_hold, names=["docker-*"])
     assert result["packages"] == ["docker-ce"]
     assert asked.read_text() == "-q versionlock add docker-ce-29.8.2\n"
@@ -127,7 +128,7 @@ def test_on_rpm_hosts_a_lock_at_another_version_gives_way(
         rpm="echo docker-ce 29.8.2; echo docker-ce-cli 29.8.2",
         dnf=f'[ $3 = list ] && echo "docker-ce-3:29.7.1-1.el9.*" && exit 0\necho "$@" >>{asked}',
     )
-    monkeypatch.setattr(package_hold.shutil, "which", lambda _: None)
+    monkeypatch.setattr(holds.shutil, "which", lambda _: None)
     roles.run(package_hold, names=["docker-*"])
     assert asked.read_text().splitlines() == [
         "-q versionlock delete docker-ce",

@@ -1,6 +1,6 @@
 """What the roles ask of each operating system's package manager.
 
-Ansible itself resolves the roles' variables and templates, for hosts that are
+Ansible itself resolves the roles' variables, for hosts that are
 nothing but the facts of an operating system.
 """
 
@@ -70,17 +70,18 @@ RESOLVED = {
         "__nvidia_container_toolkit_packages",
     ],
 }
-TEMPLATES = {
+# Family → the files that tell the package manager where packages are.
+SOURCES = {
     "Debian": [
-        ("nvidia_driver", "nvidia-cuda.sources.j2"),
-        ("nvidia_driver", "preferences.j2"),
-        ("docker_ce", "docker.sources.j2"),
-        ("nvidia_container_toolkit", "toolkit.sources.j2"),
+        "__nvidia_driver_apt_source",
+        "__nvidia_driver_apt_preferences",
+        "__docker_ce_apt_source",
+        "__nvidia_container_toolkit_apt_source",
     ],
     "RedHat": [
-        ("nvidia_driver", "nvidia-cuda.repo.j2"),
-        ("docker_ce", "docker-ce.repo.j2"),
-        ("nvidia_container_toolkit", "toolkit.repo.j2"),
+        "__nvidia_driver_yum_repository",
+        "__docker_ce_yum_repository",
+        "__nvidia_container_toolkit_yum_repository",
     ],
 }
 
@@ -100,7 +101,7 @@ def facts(host: str) -> dict[str, Any]:
 
 
 def play(out: Path) -> list[dict[str, Any]]:
-    """A play that resolves what RESOLVED and TEMPLATES name, into one file for each host."""
+    """A play that resolves what RESOLVED and SOURCES name, into one file for each host."""
     tasks: list[dict[str, Any]] = [
         {
             "ansible.builtin.set_fact": {
@@ -125,13 +126,8 @@ def play(out: Path) -> list[dict[str, Any]]:
             include,
         ]
     variables = {name: f"{{{{ {name} }}}}" for names in RESOLVED.values() for name in names}
-    lookup = "{{{{ lookup('ansible.builtin.template', '{}') }}}}"
     rendered = {
-        family: {
-            template: lookup.format(roles.ROLES / role / "templates" / template)
-            for role, template in templates
-        }
-        for family, templates in TEMPLATES.items()
+        family: {name: f"{{{{ {name} }}}}" for name in names} for family, names in SOURCES.items()
     }
     tasks.append(
         {
@@ -269,7 +265,10 @@ def test_the_branch_is_held_the_way_each_system_has_for_it(
     assert resolved["ubuntu2404"][pins] == ["nvidia-driver-pinning-580"]
     assert resolved["pinned_ubuntu2404"][pins] == ["nvidia-driver-pinning-580.178.04"]
     assert resolved["debian13"][pins] == []
-    assert "Pin: version 580.*\nPin-Priority: 1001" in resolved["debian13"]["preferences.j2"]
+    assert (
+        "Pin: version 580.*\nPin-Priority: 1001"
+        in resolved["debian13"]["__nvidia_driver_apt_preferences"]
+    )
     assert resolved["rocky9"][stream] == "580-open"
     assert resolved["pinned_rocky9"][stream] == "580-dkms"
     assert resolved["rhel10"][stream] == ""
@@ -333,21 +332,21 @@ def test_the_toolkit_is_asked_for_at_one_version(
 def test_sources_for_apt_name_suite_architecture_and_key(
     resolved: dict[str, dict[str, Any]],
 ) -> None:
-    docker = resolved["ubuntu2404"]["docker.sources.j2"]
+    docker = resolved["ubuntu2404"]["__docker_ce_apt_source"]
     assert "Suites: noble\nComponents: stable\nArchitectures: amd64\n" in docker
     assert "Signed-By: /etc/apt/keyrings/docker.asc" in docker
-    assert "Architectures: arm64" in resolved["pinned_ubuntu2404"]["docker.sources.j2"]
-    cuda = resolved["debian12"]["nvidia-cuda.sources.j2"]
+    assert "Architectures: arm64" in resolved["pinned_ubuntu2404"]["__docker_ce_apt_source"]
+    cuda = resolved["debian12"]["__nvidia_driver_apt_source"]
     assert f"URIs: {CUDA}/debian12/x86_64/\nSuites: /\n" in cuda
-    toolkit = resolved["pinned_debian13"]["toolkit.sources.j2"]
+    toolkit = resolved["pinned_debian13"]["__nvidia_container_toolkit_apt_source"]
     assert "/stable/deb/arm64/\nSuites: /\n" in toolkit
 
 
 def test_repositories_for_dnf_check_signatures_with_the_key_on_disk(
     resolved: dict[str, dict[str, Any]],
 ) -> None:
-    docker = resolved["rocky9"]["docker-ce.repo.j2"]
+    docker = resolved["rocky9"]["__docker_ce_yum_repository"]
     assert "baseurl=https://download.docker.com/linux/rhel/9/$basearch/stable" in docker
     assert "gpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-docker" in docker
-    assert "gpgcheck=1\n" in resolved["rhel8"]["nvidia-cuda.repo.j2"]
-    assert "repo_gpgcheck=1\n" in resolved["rhel8"]["toolkit.repo.j2"]
+    assert "gpgcheck=1\n" in resolved["rhel8"]["__nvidia_driver_yum_repository"]
+    assert "repo_gpgcheck=1\n" in resolved["rhel8"]["__nvidia_container_toolkit_yum_repository"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def declared(hosts: inventory.Inventory, host: str, role: str, facts: dict[str, 
     return found[role]
 
 
-def test_files_are_rendered_from_the_roles_own_templates(hosts: inventory.Inventory) -> None:
+def test_files_are_rendered_for_the_host(hosts: inventory.Inventory) -> None:
     found = declared(hosts, "bare", "docker_ce", BOOKWORM)
     text = found["files"]["/etc/apt/sources.list.d/docker.sources"]
     assert "Suites: bookworm\n" in text
@@ -75,8 +76,12 @@ def test_a_role_without_a_declaration_declares_nothing(hosts: inventory.Inventor
 
 def test_every_role_that_installs_packages_declares_what_it_makes() -> None:
     roles = Path(__file__).parents[3] / "playbooks" / "roles"
-    tasks = [p for p in roles.glob("*/tasks/*.yml") if "text_files:" in p.read_text()]
-    writing = {path.parents[1].name for path in tasks} - {"preflight"}
+    tasks = [
+        p
+        for p in roles.glob("*/tasks/*.yml")
+        if re.search(r"^ +(text_files|software):", p.read_text(), re.MULTILINE)
+    ]
+    writing = {path.parents[1].name for path in tasks} - {"preflight", "software"}
     assert writing >= {"docker_ce", "nvidia_driver", "nvidia_container_toolkit"}
     for role in writing:
         assert f"__{role}_declared:" in (roles / role / "vars" / "main.yml").read_text()
