@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.callback_plugins.software_told import VARIABLE
 from support.ground import silent
-from support.lab import Lab, Ran
+from support.lab import PROJECT, Lab, Ran
 
 from gpuhost import lab as room
 
 HOST = "plan-01"
+CALLBACKS = PROJECT / "tests/support/callback_plugins"
 TOOLKIT_SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.sources"
 DAEMON_JSON = "/etc/docker/daemon.json"
 OLD, NEW = "5:26.1.4-1~debian.12~bookworm", "5:26.1.5-1~debian.12~bookworm"
@@ -26,25 +30,18 @@ ROLES = {
 }
 # What a change is done by: (component or *, action) → the task, without its role.
 TASKS = {
-    ("*", "add"): "Install the repository's signing key",
-    ("*", "replace"): "Install the repository's signing key",
-    ("driver", "write"): "Configure the repository, the pin and the blacklist of nouveau",
-    ("driver", "rewrite"): "Configure the repository, the pin and the blacklist of nouveau",
-    ("*", "write"): "Configure the repository",
-    ("*", "rewrite"): "Configure the repository",
-    ("*", "remove"): "Configure the repository",
-    ("driver", "install"): "Install the driver",
-    ("driver", "change"): "Install the driver",
-    ("docker", "install"): "Install Docker Engine",
-    ("docker", "change"): "Install Docker Engine",
-    ("toolkit", "install"): "Install the toolkit",
-    ("driver", "hold"): "Hold the driver",
-    ("docker", "hold"): "Hold what is pinned",
     ("driver", "rebuild"): "Rebuild the initramfs",
     ("driver", "start"): "Enable and start nvidia-persistenced",
     ("*", "set"): "Merge the declared keys into daemon.json",
     ("*", "restart"): "Enable and run dockerd",
     ("users", "add"): "Add users to the group docker",
+}
+# What all of these are done by together, and which of its answers names what it was done to.
+SOFTWARE = "software: Configure the repositories, and install and hold the packages"
+ANSWERS = {
+    **dict.fromkeys(("add", "replace", "write", "rewrite", "remove"), "changed_paths"),
+    **dict.fromkeys(("install", "change"), "packages"),
+    "hold": "held",
 }
 # Its package does that when it is installed.
 BY_PACKAGES = {("toolkit", "generate")}
@@ -58,8 +55,11 @@ CHANGED = re.compile(r"^\S+  \S+  (\w+: .+?)  changed  ", re.MULTILINE)
 
 
 @pytest.fixture
-def bare(lab: Lab) -> Iterator[str]:
-    """A host that nothing of gpuhost's has touched."""
+def bare(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A host that nothing of gpuhost's has touched; what `software` does there is noted."""
+    monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(CALLBACKS))
+    monkeypatch.setenv("ANSIBLE_CALLBACKS_ENABLED", "software_told")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "told"))
     lab.up(HOST, "--gpus", "2")
     yield HOST
     room.down([HOST], silent)
@@ -70,21 +70,35 @@ def plan(lab: Lab) -> dict[str, Any]:
     return dict(found)
 
 
+def is_software(change: dict[str, Any]) -> bool:
+    return change["component"] != "users" and change["action"] in ANSWERS
+
+
 def foretold(planned: dict[str, Any]) -> set[str]:
     """The tasks that would change something, going by the plan."""
     found = set()
     for change in planned["changes"]:
         component, action = change["component"], change["action"]
-        if (component, action) in BY_PACKAGES:
-            continue
-        task = TASKS.get((component, action)) or TASKS["*", action]
-        role = "docker_ce" if action in OF_DOCKER else ROLES[component]
         if change["note"] == "its key is of no use":
             found.add(TAKEN_AWAY)
-        found.add(f"{role}: {task}")
+        if is_software(change):
+            found.add(SOFTWARE)
+        elif (component, action) not in BY_PACKAGES:
+            task = TASKS.get((component, action)) or TASKS["*", action]
+            role = "docker_ce" if action in OF_DOCKER else ROLES[component]
+            found.add(f"{role}: {task}")
     if planned["reboot"]:
         found.add("nvidia_driver: Reboot")
     return found
+
+
+def foretold_of_software(planned: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """Role, kind of answer and file or package, going by the plan."""
+    return {
+        (ROLES[change["component"]], ANSWERS[change["action"]], change["subject"])
+        for change in planned["changes"]
+        if is_software(change)
+    }
 
 
 def done(ran: Ran) -> set[str]:
@@ -92,10 +106,26 @@ def done(ran: Ran) -> set[str]:
     return {name.partition(", because")[0] for name in CHANGED.findall(ran.stderr)}
 
 
+def done_of_software(told: Path) -> set[tuple[str, str, str]]:
+    """The same as the module says it; of what a role holds, only what it names is foretold."""
+    lines = told.read_text().splitlines() if told.exists() else []
+    told.unlink(missing_ok=True)
+    return {
+        (role, answer, each.partition(":")[0])
+        for line in lines
+        for role, found in json.loads(line).items()
+        for answer in ("changed_paths", "packages", "held")
+        for each in found[answer]
+        if answer != "held" or each.partition(":")[0] in found["declared"]["packages"]
+    }
+
+
 def apply(lab: Lab, planned: dict[str, Any]) -> None:
     """What the plan foretells is done, and afterwards there is nothing to do."""
+    told = Path(os.environ[VARIABLE])
     ran = lab.ok("provision", HOST, "--yes")
     assert done(ran) == foretold(planned)
+    assert done_of_software(told) == foretold_of_software(planned)
     assert lab.ok("plan", HOST).stdout == f"{HOST}: nothing to change\n"
 
 

@@ -202,9 +202,9 @@ def test_a_host_that_must_not_be_rebooted_says_why_it_has_to_be(bare: Target) ->
 @pytest.mark.parametrize(
     ("task", "seconds"),
     [
+        ("software : Configure the repositories, and install and hold the packages", 2.5),
         ("Reboot, because nouveau is loaded and has the GPUs", 1.0),
-        ("docker_ce : Install the repository's signing key", 2.5),
-        ("nvidia_container_toolkit : Configure the repository", 2.5),
+        ("docker_ce : Merge the declared keys into daemon.json", 0.1),
         ("Register the runtime with dockerd", 1.0),
     ],
 )
