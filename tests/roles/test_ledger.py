@@ -393,3 +393,49 @@ def test_check_mode_takes_no_lock(installed: dict[str, str], folder: Path) -> No
     del installed
     roles.run(ledger, check=True, state="begun", run="r1", holder=HOLDER)
     assert not folder.exists()
+
+
+# ------------------------------------------------------------------- stamps
+
+
+@pytest.fixture
+def stamps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where stamps are."""
+    monkeypatch.setattr(ledger.stamp_files, "FOLDER", tmp_path / "stamps")
+    return tmp_path / "stamps"
+
+
+def test_stamps_are_left_with_the_state_of_the_watched_files(
+    installed: dict[str, str], stamps: Path, tmp_path: Path
+) -> None:
+    del installed
+    (tmp_path / "watched").mkdir()
+    file = tmp_path / "watched" / "docker.sources"
+    file.write_text("Types: deb\n")
+    file.chmod(0o640)
+    ask("begun")
+    ask("ended", stamps={"docker_ce": {"version": 1}}, watched=[str(tmp_path / "watched")])
+    stamp = json.loads((stamps / "docker_ce.json").read_text())
+    assert stamp["version"] == 1
+    assert stamp["files"][str(file)].startswith("0640 ")
+    assert (stamps / "docker_ce.json").stat().st_mode & 0o777 == 0o600
+    assert stamps.stat().st_mode & 0o777 == 0o700
+
+
+def test_only_the_stamps_of_roles_that_begin_anew_are_taken_away(
+    installed: dict[str, str], stamps: Path
+) -> None:
+    del installed
+    ask("begun")
+    ask("ended", stamps={"docker_ce": {}, "docker_users": {}})
+    ask("begun", forget=["docker_ce", "nvidia_driver"])
+    assert [path.name for path in stamps.iterdir()] == ["docker_users.json"]
+
+
+def test_a_run_that_is_refused_takes_no_stamp_away(installed: dict[str, str], stamps: Path) -> None:
+    del installed
+    ask("begun")
+    ask("ended", stamps={"docker_ce": {}})
+    ask("begun")
+    assert ask("begun", "r2", forget=["docker_ce"])["failed"]
+    assert (stamps / "docker_ce.json").exists()

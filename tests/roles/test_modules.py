@@ -236,6 +236,7 @@ def test_services_of_nvidia_are_stopped_for_a_reload_and_started_again(
         "modprobe -r nvidia_uvm nvidia",
         "modprobe -a nvidia nvidia_uvm",
         "systemctl start nvidia-persistenced",
+        "systemctl is-enabled --quiet nvidia-persistenced",
     ]
 
 
