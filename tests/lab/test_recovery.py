@@ -64,8 +64,8 @@ def at_work_on(lab: Lab, host: str) -> str:
 
 def running(program: str, run: str) -> list[int]:
     """Processes of one run, in the host that it works on, that are this program."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*") if run else ():
         with suppress(OSError):
             is_ours = f"GPUHOST_RUN={run}\0".encode() in (process / "environ").read_bytes()
             if is_ours and (process / "comm").read_text().strip() == program:
@@ -83,7 +83,9 @@ def test_a_kill_while_packages_are_unpacked_is_mended_by_the_same_command(
     host = lab.up("lab-62", "--gpus", "1", "--os", "debian12")
     with controller.at_work(lab, "provision", host, "--yes") as (process, log):
         deadline = time.monotonic() + 240
-        while not (run := at_work_on(lab, host)) or not running("dpkg", run):
+        run = ""
+        while not running("dpkg", run):
+            run = run or at_work_on(lab, host)
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.005)
