@@ -36,7 +36,7 @@ from gpuhost.errors import LabError
 OURS, TWIN = "cost-01", "cost-02"
 GPUS = "2"
 # A conforming host against every role, and against a bare one; a bare one against plain apt-get.
-FULL_MOST, CONFORMING_MOST, COLD_MOST = 0.2, 0.1, 2.9
+FULL_MOST, CONFORMING_MOST, COLD_MOST = 0.2, 0.1, 1.5
 BOOT_LIMIT_S = 60
 # What a package manager needs to know, as the roles leave it.
 CONFIGURATION = (
