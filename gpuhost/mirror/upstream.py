@@ -149,6 +149,7 @@ def _facts(system: System, flavour: str) -> dict[str, Any]:
             # Headers are the distribution's, and not among what is mirrored.
             "headers_present": True,
             "headers_meta_packages": [],
+            "on_disk_is_wanted": False,
         },
     }
 
