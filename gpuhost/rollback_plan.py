@@ -189,8 +189,8 @@ def _why_nothing(history: Sequence[Entry], only: Collection[str]) -> str:
     if not any(_standing(history, label) for label in only or PINS):
         return f"no change of {what} is on record that has not been taken back"
     return (
-        f"the versions of {what} are as they were before the last change, or were not there before it "
-        "(gpuhost remove takes away what gpuhost installed)"
+        f"the versions of {what} are as they were before the last change, or were not there "
+        "before it (gpuhost remove takes away what gpuhost installed)"
     )
 
 
