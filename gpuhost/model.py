@@ -85,6 +85,10 @@ class Desired:
     pull_timeout_s: int = 1800
 
 
+# The cause of a failure whose words are not among those that are known.
+UNKNOWN_CAUSE = "not a failure that gpuhost knows; its own words are all there is"
+
+
 @dataclass(frozen=True)
 class CheckResult:
     """One verdict on one host.

@@ -16,6 +16,7 @@ from gpuhost.checks.remedies import (
     REGISTER_RUNTIME,
     RESTART_DOCKER,
 )
+from gpuhost.model import UNKNOWN_CAUSE
 
 
 @dataclass(frozen=True)
@@ -310,5 +311,5 @@ def explain(text: str, remedy: str) -> tuple[str, str]:
     """Cause and remedy of a failure text; ``remedy`` is what to do about one that is unknown."""
     failure = recognise(text)
     if failure is None:
-        return "not a failure that gpuhost knows; its own words are all there is", remedy
+        return UNKNOWN_CAUSE, remedy
     return failure.cause, failure.remedy

@@ -3,8 +3,9 @@
 Of several hosts, only those with something wrong are told in detail; a table
 with a line for each comes last. A host has one heading line. Everything that
 did not pass follows with what was seen, what was expected, the likely cause
-and the remedy; what passed is counted by area; what was skipped is named with
-the reason.
+and the remedy, and where one cause made several checks fail, the first of them
+with the others in a line each; what passed is counted by area; what was
+skipped is named with the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gpuhost.model import VERDICTS_BEST_FIRST, CheckResult, HostReport, RunReport, Verdict
+from gpuhost.model import (
+    UNKNOWN_CAUSE,
+    VERDICTS_BEST_FIRST,
+    CheckResult,
+    HostReport,
+    RunReport,
+    Verdict,
+)
 
 MARKS = {
     Verdict.PASS: ("✓", "green"),
@@ -35,6 +43,9 @@ LABEL_WIDTH = len("expected")
 HEADLINE = (("gpus", ""), ("driver", "driver "), ("docker", "docker "), ("toolkit", "toolkit "))
 # Where there is no terminal to fit into, lines are left as long as they are.
 UNLIMITED = 10_000
+
+# Results that say the same.
+Alike = list[CheckResult]
 
 
 def write(report: RunReport, stream: TextIO) -> None:
@@ -101,10 +112,9 @@ def _write_host(console: Console, host: HostReport) -> None:
         kind = "error" if host.error else "skipped"
         _indented(console, _grid([(kind, Text(host.error or host.skipped))]), 4)
         _write_remedy(console, host.error_remedy)
-    for verdict in DETAILED:
-        for results in _alike(_of(host, verdict)):
-            console.print()
-            _write_detail(console, results)
+    for first, *others in _of_one_cause(host):
+        console.print()
+        _write_detail(console, first, others)
     lines = [*_skipped(host), *_passed(host)]
     if lines:
         console.print()
@@ -137,24 +147,42 @@ def _facts(host: HostReport) -> list[str]:
     return parts
 
 
-def _alike(results: Iterable[CheckResult]) -> list[list[CheckResult]]:
-    """Results in groups that say the same: one cause that stops ten checks is told once."""
-    groups: dict[tuple[str, ...], list[CheckResult]] = defaultdict(list)
+def _of_one_cause(host: HostReport) -> list[list[Alike]]:
+    """What did not pass, worst first: of one cause, which one remedy mends, together."""
+    causes: dict[tuple[str, ...], list[Alike]] = defaultdict(list)
+    for verdict in DETAILED:
+        for alike in _alike(_of(host, verdict)):
+            first = alike[0]
+            # What gpuhost does not know may have many causes, and has to be read itself.
+            is_known = first.cause not in ("", UNKNOWN_CAUSE)
+            own = () if is_known else (first.check,)
+            causes[first.cause, first.remedy, *own].append(alike)
+    return list(causes.values())
+
+
+def _alike(results: Iterable[CheckResult]) -> list[Alike]:
+    """Results in groups that say the same."""
+    groups: dict[tuple[str, ...], Alike] = defaultdict(list)
     for result in results:
         groups[result.summary, result.seen, result.cause, result.remedy].append(result)
     return list(groups.values())
 
 
-def _write_detail(console: Console, results: Sequence[CheckResult]) -> None:
+def _write_detail(console: Console, results: Alike, others: Sequence[Alike]) -> None:
     first = results[0]
-    mark, style = MARKS[first.verdict]
-    names = ", ".join(result.check for result in results)
-    title = Text.assemble((names, "bold"), "  ", (first.summary, style))
-    _indented(console, _marked([(Text(mark, style), title)]), 2)
+    _indented(console, _marked([_title(results)]), 2)
     expected = "\n".join(dict.fromkeys(result.expected for result in results))
     grounds = (("seen", first.seen), ("expected", expected), ("cause", first.cause))
     _indented(console, _grid((name, Text(words)) for name, words in grounds if words), 4)
     _write_remedy(console, first.remedy)
+    if others:
+        _indented(console, _grid([("so also", _marked(_title(alike) for alike in others))]), 4)
+
+
+def _title(results: Alike) -> tuple[Text, Text]:
+    mark, style = MARKS[results[0].verdict]
+    names = ", ".join(result.check for result in results)
+    return Text(mark, style), Text.assemble((names, "bold"), "  ", (results[0].summary, style))
 
 
 def _write_remedy(console: Console, remedy: str) -> None:
@@ -174,7 +202,7 @@ def _marked(lines: Iterable[tuple[Text, Text]]) -> Table:
     return table
 
 
-def _grid(rows: Iterable[tuple[str, Text]]) -> Table:
+def _grid(rows: Iterable[tuple[str, Text | Table]]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True, min_width=LABEL_WIDTH)
     table.add_column(overflow="fold")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gpuhost.model import HostReport, RunReport, Verdict
+from gpuhost.model import UNKNOWN_CAUSE, CheckResult, HostReport, RunReport, Verdict
 from gpuhost.report import WRITERS
 
 
@@ -57,6 +57,33 @@ def test_checks_that_one_cause_stopped_are_told_together(run: RunReport, ill: Ho
     assert text.count("timed out after 60 s") == 1
     assert "? users.docker_group, partition.user  could not be determined" in text
     assert "something else" in text
+
+
+def test_of_one_cause_only_the_first_check_is_told_in_full(run: RunReport, ill: HostReport) -> None:
+    lost = CheckResult(
+        "driver.nvml", Verdict.FAIL, "a value could not be read", "GPU is lost", "a value",
+        "a GPU has fallen off the PCI bus", "systemctl reboot",
+    )  # fmt: skip
+    others = (
+        replace(lost, check="partition.gpus", summary="refused: 3 of 4 trials", seen="refused"),
+        replace(lost, check="smi.agrees", verdict=Verdict.UNKNOWN, summary="cannot be compared"),
+    )
+    text = written(only(run, replace(ill, results=(lost, *others))))
+    assert text.count("systemctl reboot") == text.count("off the PCI bus") == 1
+    assert "so also   ✗ partition.gpus  refused: 3 of 4 trials\n" in text
+    assert " ? smi.agrees  cannot be compared\n" in text
+
+
+@pytest.mark.parametrize("cause", [UNKNOWN_CAUSE, ""])
+def test_what_has_no_known_cause_is_told_in_full_for_each_check(
+    run: RunReport, ill: HostReport, cause: str
+) -> None:
+    odd = CheckResult("smi.list", Verdict.FAIL, "odd", "odd words", "none", cause, "nvidia-smi")
+    other = replace(odd, check="smi.output", seen="other odd words")
+    text = written(only(run, replace(ill, results=(odd, other))))
+    assert "odd words" in text
+    assert "other odd words" in text
+    assert "so also" not in text
 
 
 def test_the_worst_comes_first(run: RunReport, ill: HostReport) -> None:
