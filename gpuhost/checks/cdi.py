@@ -10,7 +10,7 @@ from gpuhost.checks.docker import daemon_silent
 from gpuhost.checks.facts import Facts
 from gpuhost.checks.failure_words import explain
 from gpuhost.checks.finding import Finding, failed, passed, undetermined, warned
-from gpuhost.checks.gpu import nvml_words
+from gpuhost.checks.gpu import nvml_words, unanswered
 from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import REFRESH_CDI, RESTART_DOCKER
 from gpuhost.checks.words import counted, listed
@@ -142,6 +142,8 @@ def matches(facts: Facts) -> Finding:
             cause=cause,
             remedy=remedy,
         )
+    if lost := unanswered(gpus, "the same GPUs in NVML and in the specification"):
+        return lost
     devices = {device.name: device for each in specs for device in each.devices}
     problems = [
         *_naming_problems(devices, gpus),

@@ -13,7 +13,7 @@ from gpuhost.checks.finding import (
     undetermined,
     warned,
 )
-from gpuhost.checks.gpu import nvml_words
+from gpuhost.checks.gpu import nvml_words, unanswered
 from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import PROVISION, REBOOT
 from gpuhost.checks.words import counted, listed
@@ -335,6 +335,8 @@ def persistence(facts: Facts) -> Finding:
     )
     if off:
         return _persistence_off(off, active)
+    if lost := unanswered(gpus, "persistence mode on every GPU"):
+        return lost
     if not gpus or unread:
         return undetermined(
             "persistence mode could not be read",

@@ -20,18 +20,37 @@ from gpuhost.checks.remedies import REBOOT
 from gpuhost.checks.words import counted, listed
 from gpuhost.parse.nvidia_smi import is_gpu_uuid
 from gpuhost.parse.pci import bus_id, is_gpu
-from gpuhost.probe.schema import Nvml, NvmlGpu, PciDevice
+from gpuhost.probe.schema import GpuHealth, Nvml, NvmlFailure, NvmlGpu, PciDevice
 
 _LOOK = "nvidia-smi -L; lspci -d 10de:; dmesg | grep -iE 'nvrm|xid'"
 
 
 def nvml_words(nvml: Nvml) -> str:
     """Why NVML does not answer, in its own words; empty where it does."""
-    failure = nvml["failure"]
-    if failure is None:
-        return ""
+    return "" if nvml["failure"] is None else nvml_failure_words(nvml["failure"])
+
+
+def nvml_failure_words(failure: NvmlFailure) -> str:
+    """A failure of NVML's in its own words, with its number."""
     code = "" if failure["code"] is None else f" (NVML error {failure['code']})"
     return f"{failure['text'] or failure['name']}{code}"
+
+
+def unanswered(gpus: Iterable[NvmlGpu | GpuHealth], expected: str) -> Finding | None:
+    """What to say where a GPU cannot be asked at all, such as one that is lost."""
+    lost = [(gpu["index"], why) for gpu in gpus if (why := gpu["failures"].get("handle"))]
+    return unread("a GPU could not be asked", told(lost), expected) if lost else None
+
+
+def unread(summary: str, seen: str, expected: str) -> Finding:
+    """What NVML did not tell, with the cause that its words speak of."""
+    cause, remedy = explain(seen, _LOOK)
+    return undetermined(summary, seen=seen, expected=expected, cause=cause, remedy=remedy)
+
+
+def told(words: Iterable[tuple[int, str]]) -> str:
+    """``GPU 0: GPU is lost; GPU 2: Unknown Error``."""
+    return "; ".join(f"GPU {index}: {why}" for index, why in words)
 
 
 def _shown(gpu: NvmlGpu) -> str:
@@ -107,6 +126,8 @@ def model(facts: Facts) -> Finding:
     names = sorted({gpu["name"] or "unnamed" for gpu in gpus})
     if not declared:
         return not_declared("gpuhost_gpu_model", listed(names))
+    if lost := unanswered(gpus, declared):
+        return lost
     if not gpus or any(not gpu["name"] for gpu in gpus):
         return _model_unknown(facts.nvml, declared)
     others = [gpu for gpu in gpus if not is_model(declared, gpu["name"] or "")]
@@ -126,14 +147,7 @@ def _model_unknown(nvml: Nvml, declared: str) -> Finding:
         listed(f"{_shown(gpu)} tells no name" for gpu in nvml["gpus"] if not gpu["name"])
         or "NVML shows no GPU"
     )
-    cause, remedy = explain(words, _LOOK)
-    return undetermined(
-        "the models could not be read",
-        seen=words,
-        expected=declared,
-        cause=cause,
-        remedy=remedy,
-    )
+    return unread("the models could not be read", words, declared)
 
 
 def is_model(declared: str, name: str) -> bool:
@@ -215,6 +229,8 @@ def on_bus(facts: Facts) -> Finding:
     devices = {bus_id(d["address"]): d for d in facts.pci["devices"] if is_gpu(d["class_code"])}
     gpus = facts.nvml["gpus"]
     addresses = {bus_id(gpu["bus_id"]): gpu for gpu in gpus if gpu["bus_id"]}
+    if lost := unanswered(gpus, f"the addresses {listed(devices)}"):
+        return lost
     if len(addresses) != len(gpus):
         return undetermined(
             "a GPU tells no PCI address of its own",
@@ -224,20 +240,20 @@ def on_bus(facts: Facts) -> Finding:
             remedy=_LOOK,
         )
     silent = [device for address, device in devices.items() if address not in addresses]
-    lost = [gpu for address, gpu in addresses.items() if address not in devices]
+    gone = [gpu for address, gpu in addresses.items() if address not in devices]
     if not devices and not gpus:
         return present(facts)
-    if lost:
-        return _lost(lost, devices)
+    if gone:
+        return _gone(gone, devices)
     if silent:
         return _silent(silent, facts.nvml)
     return passed(f"{counted(len(devices), 'GPU')} on the bus, all usable")
 
 
-def _lost(lost: list[NvmlGpu], devices: dict[str, PciDevice]) -> Finding:
+def _gone(gone: list[NvmlGpu], devices: dict[str, PciDevice]) -> Finding:
     return failed(
-        f"{counted(len(lost), 'GPU')} lost: gone from the PCI bus",
-        seen=listed(_shown(gpu) for gpu in lost),
+        f"{counted(len(gone), 'GPU')} lost: gone from the PCI bus",
+        seen=listed(_shown(gpu) for gpu in gone),
         expected=f"a device on the bus for each; there are {listed(devices) or 'none'}",
         cause="the GPU fell off the bus while the driver held it",
         remedy=f"{REBOOT}  # if it does not come back: power-cycle, reseat, then call support",

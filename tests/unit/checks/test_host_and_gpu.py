@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +226,22 @@ def test_two_gpus_at_one_address_are_unknown(host: Any) -> None:
 def test_the_check_and_the_preflight_role_support_the_same_releases() -> None:
     variables = yaml.safe_load(PREFLIGHT.read_text())["__preflight_supported"]
     assert {name: tuple(versions) for name, versions in variables.items()} == SUPPORTED
+
+
+# ------------------------------------------------------------------------ lost
+
+
+@pytest.mark.parametrize(
+    "check", ["gpu.model", "gpu.on_bus", "driver.persistence", "cdi.matches", "smi.agrees"]
+)
+def test_what_a_lost_gpu_does_not_tell_is_told_with_the_cause_that_it_is_lost(
+    host: Any, check: str
+) -> None:
+    unread = dict.fromkeys(("uuid", "name", "bus_id", "minor", "serial", "persistence_mode"))
+    host.section("nvml")["gpus"][1].update(**unread, failures={"handle": "GPU is lost"})
+    host.desired = replace(host.desired, gpu_model="A100")
+    result = host.check(check)
+    assert result.verdict is Verdict.UNKNOWN
+    assert result.seen == "GPU 1: GPU is lost"
+    assert "fallen off" in result.cause
+    assert "reboot" in result.remedy
