@@ -15,7 +15,7 @@ from gpuhost.checks.finding import (
     undetermined,
     warned,
 )
-from gpuhost.checks.gpu import nvml_words
+from gpuhost.checks.gpu import nvml_words, silence
 from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import REBOOT
 from gpuhost.checks.words import counted, listed
@@ -40,16 +40,8 @@ def mig_mode(facts: Facts) -> Finding:
     """
     gpus = [gpu for gpu in facts.nvml["gpus"] if gpu["mig_current"] is not None]
     if not gpus:
-        words = nvml_words(facts.nvml)
-        if words:
-            return undetermined(
-                "the MIG mode could not be read",
-                seen=f"NVML: {words}",
-                expected="the MIG mode of each GPU",
-                cause="NVML does not answer",
-                remedy="nvidia-smi --query-gpu=index,mig.mode.current --format=csv",
-            )
-        return not_applicable("no GPU here can be divided")
+        silent = silence(facts.nvml, "the MIG mode of each GPU")
+        return silent or not_applicable("no GPU here can be divided")
     waiting = [gpu for gpu in gpus if gpu["mig_pending"] != gpu["mig_current"]]
     if waiting:
         return failed(
@@ -84,11 +76,12 @@ def layout(facts: Facts) -> Finding:
         return not_declared("nvidia_mig_layout", shown or nvml_words(facts.nvml) or "no GPU")
     wanted = expected(desired.mig_config[desired.mig_layout], gpus, facts.pci["devices"])
     if not wanted:
-        return undetermined(
+        for_these = f"GPUs that the layout {desired.mig_layout} is for"
+        return silence(facts.nvml, for_these) or undetermined(
             f"the layout {desired.mig_layout} speaks of no GPU that is here",
-            seen=shown or nvml_words(facts.nvml) or "no GPU",
-            expected=f"GPUs that the layout {desired.mig_layout} is for",
-            cause="NVML does not answer, or devices and device-filter name other GPUs",
+            seen=shown or "no GPU",
+            expected=for_these,
+            cause="devices and device-filter name other GPUs, or NVML shows none",
             remedy="nvidia-smi -L  # compare with nvidia_mig_config",
         )
     silent = [g for g in gpus if g["index"] in wanted and {"mig", "handle"} & g["failures"].keys()]
@@ -143,14 +136,8 @@ def fabric(facts: Facts) -> Finding:
     joined = [(index, found) for index, found in told if found]
     switches = _switches(facts)
     if not joined:
-        if switches and (words := nvml_words(facts.nvml)):
-            return undetermined(
-                "the state of the fabric could not be read",
-                seen=f"NVML: {words}",
-                expected="state completed on every GPU",
-                cause="NVML does not answer",
-                remedy=_LOOK_AT_FABRIC,
-            )
+        if switches and (silent := silence(facts.nvml, "state completed on every GPU")):
+            return silent
         return not_applicable(
             "these GPUs' driver does not tell of the fabric" if switches else "there is no NVSwitch"
         )

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from gpuhost.checks.docker import daemon_silent
 from gpuhost.checks.facts import Facts
-from gpuhost.checks.failure_words import explain
-from gpuhost.checks.finding import Finding, failed, passed, undetermined, warned
-from gpuhost.checks.gpu import nvml_words, unanswered
+from gpuhost.checks.finding import Finding, failed, passed, warned
+from gpuhost.checks.gpu import silence, unread
 from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import REFRESH_CDI, RESTART_DOCKER
 from gpuhost.checks.words import counted, listed
@@ -132,18 +131,11 @@ def matches(facts: Facts) -> Finding:
         specs = _gpu_specs(facts.toolkit)
     except ParseError as error:
         return _unreadable(error)
-    words = nvml_words(facts.nvml) or ("" if gpus else "NVML shows no GPU")
-    if words:
-        cause, remedy = explain(words, "nvidia-smi -L")
-        return undetermined(
-            "could not be determined: there are no GPUs to compare with",
-            seen=words,
-            expected="the same GPUs in NVML and in the specification",
-            cause=cause,
-            remedy=remedy,
-        )
-    if lost := unanswered(gpus, "the same GPUs in NVML and in the specification"):
-        return lost
+    expected = "the same GPUs in NVML and in the specification"
+    if silent := silence(facts.nvml, expected):
+        return silent
+    if not gpus:
+        return unread("there are no GPUs to compare with", "NVML shows no GPU", expected)
     devices = {device.name: device for each in specs for device in each.devices}
     problems = [
         *_naming_problems(devices, gpus),

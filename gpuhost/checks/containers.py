@@ -14,7 +14,7 @@ from gpuhost.checks.finding import (
     passed,
     undetermined,
 )
-from gpuhost.checks.gpu import nvml_words
+from gpuhost.checks.gpu import silence, unread
 from gpuhost.checks.proof import conclude, nothing_ran, trials_not_asked
 from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import VERIFY
@@ -164,12 +164,9 @@ def cuda_version(facts: Facts) -> Finding:
         return trials_not_asked(facts) or not_applicable("no image tells its CUDA version")
     nvml = facts.nvml
     if not nvml["cuda_version"] or not nvml["driver_version"]:
-        return undetermined(
-            "the driver does not tell its versions",
-            seen=nvml_words(nvml) or "NVML gives none",
-            expected=listed(wanted.values()),
-            cause="NVML does not answer",
-            remedy="nvidia-smi",
+        required = listed(wanted.values())
+        return silence(nvml, required) or unread(
+            "the driver does not tell its versions", "NVML gives none", required
         )
     unmet = {r: text for r, text in wanted.items() if not is_met(text, _offer(nvml))}
     offered = f"driver {nvml['driver_version']} with CUDA {nvml['cuda_version']}"

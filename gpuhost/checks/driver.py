@@ -13,7 +13,7 @@ from gpuhost.checks.finding import (
     undetermined,
     warned,
 )
-from gpuhost.checks.gpu import nvml_words, unanswered
+from gpuhost.checks.gpu import nvml_words, silence
 from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import PROVISION, REBOOT
 from gpuhost.checks.words import counted, listed
@@ -267,11 +267,11 @@ def flavour(facts: Facts) -> Finding:
     allowed, why = _allowed(facts.desired.driver_modules, facts.nvml)
     found = _flavour(facts.driver)
     if not allowed:
-        return undetermined(
+        return silence(facts.nvml, why) or undetermined(
             "which modules these GPUs need is unknown",
-            seen=nvml_words(facts.nvml) or "no GPU tells its compute capability",
+            seen="no GPU tells its compute capability",
             expected=why,
-            cause="NVML does not answer, or shows no GPU",
+            cause="NVML shows no GPU, or the driver does not tell",
             remedy="nvidia-smi --query-gpu=index,name,compute_cap --format=csv",
         )
     if found is None:
@@ -335,14 +335,14 @@ def persistence(facts: Facts) -> Finding:
     )
     if off:
         return _persistence_off(off, active)
-    if lost := unanswered(gpus, "persistence mode on every GPU"):
-        return lost
+    if silent := silence(facts.nvml, "persistence mode on every GPU"):
+        return silent
     if not gpus or unread:
         return undetermined(
             "persistence mode could not be read",
-            seen=listed(unread) or nvml_words(facts.nvml) or "NVML shows no GPU",
+            seen=listed(unread) or "NVML shows no GPU",
             expected="persistence mode on every GPU",
-            cause="NVML does not answer, or does not tell",
+            cause="the driver does not tell, or shows no GPU",
             remedy="nvidia-smi --query-gpu=index,persistence_mode --format=csv",
         )
     if not active:

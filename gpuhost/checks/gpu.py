@@ -36,6 +36,14 @@ def nvml_failure_words(failure: NvmlFailure) -> str:
     return f"{failure['text'] or failure['name']}{code}"
 
 
+def silence(nvml: Nvml, expected: str) -> Finding | None:
+    """What to say where NVML does not answer: not at all, or not for a GPU."""
+    words = nvml_words(nvml)
+    if words:
+        return unread("NVML does not answer", words, expected)
+    return unanswered(nvml["gpus"], expected)
+
+
 def unanswered(gpus: Iterable[NvmlGpu | GpuHealth], expected: str) -> Finding | None:
     """What to say where a GPU cannot be asked at all, such as one that is lost."""
     lost = [(gpu["index"], why) for gpu in gpus if (why := gpu["failures"].get("handle"))]
@@ -126,8 +134,8 @@ def model(facts: Facts) -> Finding:
     names = sorted({gpu["name"] or "unnamed" for gpu in gpus})
     if not declared:
         return not_declared("gpuhost_gpu_model", listed(names))
-    if lost := unanswered(gpus, declared):
-        return lost
+    if silent := silence(facts.nvml, declared):
+        return silent
     if not gpus or any(not gpu["name"] for gpu in gpus):
         return _model_unknown(facts.nvml, declared)
     others = [gpu for gpu in gpus if not is_model(declared, gpu["name"] or "")]
@@ -143,11 +151,8 @@ def model(facts: Facts) -> Finding:
 
 
 def _model_unknown(nvml: Nvml, declared: str) -> Finding:
-    words = nvml_words(nvml) or (
-        listed(f"{_shown(gpu)} tells no name" for gpu in nvml["gpus"] if not gpu["name"])
-        or "NVML shows no GPU"
-    )
-    return unread("the models could not be read", words, declared)
+    unnamed = listed(f"{_shown(gpu)} tells no name" for gpu in nvml["gpus"] if not gpu["name"])
+    return unread("the models could not be read", unnamed or "NVML shows no GPU", declared)
 
 
 def is_model(declared: str, name: str) -> bool:

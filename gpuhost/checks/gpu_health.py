@@ -16,7 +16,7 @@ def asked(facts: Facts, expected: str, *fields: str) -> list[GpuHealth] | Findin
     health = facts.health
     if health["failure"] is not None:
         words = nvml_failure_words(health["failure"])
-        return unread("the GPUs could not be asked", words, expected)
+        return unread("NVML does not answer", words, expected)
     if not health["gpus"]:
         return not_applicable("there is no GPU to ask")
     if lost := unanswered(health["gpus"], expected):

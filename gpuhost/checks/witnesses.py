@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gpuhost.checks.facts import Facts
 from gpuhost.checks.finding import Finding, failed, passed, undetermined
-from gpuhost.checks.gpu import unanswered
+from gpuhost.checks.gpu import silence
 from gpuhost.checks.registry import check
 from gpuhost.checks.remedies import VERIFY
 from gpuhost.checks.words import counted, listed
@@ -59,8 +59,8 @@ def agrees(facts: Facts) -> Finding:
     another release; then verify again.
     """
     expected = "the same versions, identities, modes, ECC and rows from both"
-    if lost := unanswered(facts.nvml["gpus"], expected):
-        return lost
+    if silent := silence(facts.nvml, expected):
+        return silent
     command = facts.nvidia_smi["query_xml"]
     text = command["stdout"] if command else ""
     try:
