@@ -118,7 +118,7 @@ def compare(event: Event, before: HostReport, after: HostReport) -> CheckResult:
     broken = [again[name] for name in held if again[name].verdict is not Verdict.PASS]
     if after.error or not held:
         words = after.error or "no check passed before, so none could be held to it"
-        return _bad(event, Verdict.UNKNOWN, "could not be compared", words, "")
+        return _bad(event, Verdict.UNKNOWN, "could not be compared", words, _again_now(before.host))
     if not broken:
         words = f"{len(held)} checks pass as before"
         return CheckResult(event.check, Verdict.PASS, words)
@@ -127,14 +127,21 @@ def compare(event: Event, before: HostReport, after: HostReport) -> CheckResult:
     more = f"\nand {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
     verdict = Verdict.FAIL if failed else Verdict.UNKNOWN
     summary = f"{len(broken)} of {len(held)} checks do not pass any more"
-    return _bad(event, verdict, summary, seen + more, broken[0].remedy)
+    remedy = broken[0].remedy or _again_now(before.host)
+    return _bad(event, verdict, summary, seen + more, remedy)
 
 
 def lost(event: Event, outcome: HostOutcome) -> CheckResult:
     """The host did not come through it, or could not be asked to go."""
     words = outcome.message or "Ansible ended without a result for this host."
     summary = "the host did not come through it"
-    return _bad(event, Verdict.UNKNOWN, summary, words, outcome.remedy)
+    remedy = outcome.remedy or _again_now(outcome.name)
+    return _bad(event, Verdict.UNKNOWN, summary, words, remedy)
+
+
+def _again_now(host: str) -> str:
+    """The command that says how the host is, whatever it was made to go through."""
+    return f"gpuhost verify {host}  # judges it as it is now"
 
 
 def left_alone(event: Event, users: Sequence[str], *, agreed: bool) -> CheckResult:
@@ -156,5 +163,5 @@ def _bad(event: Event, verdict: Verdict, summary: str, seen: str, remedy: str) -
         seen=seen,
         expected=f"every check that passed before {event} passes after it",
         cause=f"{event} changed the host, or the host does not answer after it",
-        remedy=remedy or "gpuhost verify <host>  # judges it as it is now",
+        remedy=remedy,
     )

@@ -11,6 +11,7 @@ from gpuhost import __version__, checks, runs, site_checks, survival
 from gpuhost.checks.facts import Facts
 from gpuhost.checks.measures import measures
 from gpuhost.checks.registry import Check, requirements, select
+from gpuhost.checks.remedies import HOST
 from gpuhost.checks.sight import partition
 from gpuhost.collect import asking, collect
 from gpuhost.history.keeping import recall, remember
@@ -185,10 +186,11 @@ def keep(run: Run, report: RunReport, settings: Settings, ui: Ui) -> RunReport:
 def judge_host(
     name: str, evidence: Evidence, desired: Desired, names: Collection[str] = ()
 ) -> HostReport:
-    """One host's report from its evidence; pure."""
+    """One host's report from its evidence, with its name in the remedies; pure."""
+    results = checks.judge(evidence, desired, names)
     return HostReport(
         host=name,
-        results=checks.judge(evidence, desired, names),
+        results=tuple(replace(r, remedy=r.remedy.replace(HOST, name)) for r in results),
         duration_s=evidence["probe"]["duration_s"],
         facts=checks.headline(evidence),
         measures=measures(evidence),

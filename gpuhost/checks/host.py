@@ -77,7 +77,7 @@ def pending_reboot(facts: Facts) -> Finding:
         seen=f"a reboot is required; running kernel {system['kernel']}",
         expected="no reboot pending",
         cause="updates were installed that take effect only after a reboot",
-        remedy=f"{REBOOT}  # at a time that suits; then: gpuhost verify <host>",
+        remedy=f"{REBOOT}  # at a time that suits; then: {VERIFY}",
     )
 
 

@@ -7,8 +7,10 @@ REFRESH_CDI = "systemctl restart nvidia-cdi-refresh.service"
 REGISTER_RUNTIME = f"nvidia-ctk runtime configure --runtime=docker && {RESTART_DOCKER}"
 REBOOT = "systemctl reboot"
 RESET_GPU = "nvidia-smi --gpu-reset -i"
-PROVISION = "gpuhost provision <host>"
-VERIFY = "gpuhost verify <host>"
+# Stands in a remedy for the host's name in the inventory, which the evidence does not know.
+HOST = "<host>"
+PROVISION = f"gpuhost provision {HOST}"
+VERIFY = f"gpuhost verify {HOST}"
 CHANGE_TOOLKIT = (
     "Declare another nvidia_container_toolkit_version (see NVIDIA's release notes for fixed "
     f"isolation faults), then: {PROVISION}"
