@@ -32,6 +32,15 @@ def _known(pattern: str, cause: str, remedy: str) -> Failure:
     return Failure(re.compile(pattern, re.IGNORECASE | re.DOTALL), cause, remedy)
 
 
+# First, because every layer above speaks of its own failure, too.
+_LOST = (
+    _known(
+        r"GPU is lost|GPU has fallen off the bus|GpuIsLost",
+        "a GPU has fallen off the PCI bus",
+        f"{REBOOT}  # if it comes back: power-cycle, reseat, then call support",
+    ),
+)
+
 _CONTAINER_REQUESTS = (
     _known(
         r'could not select device driver "" with capabilities: \[\[gpu\]\]',
@@ -138,11 +147,6 @@ _DRIVER = (
         r"Mismatch in versions between nvidia-smi and NVML",
         "nvidia-smi and libnvidia-ml come from different driver versions",
         "Install every driver package at one version; look with: dpkg -l '*nvidia*'",
-    ),
-    _known(
-        r"GPU is lost|GPU has fallen off the bus|GpuIsLost",
-        "a GPU has fallen off the PCI bus",
-        f"{REBOOT}  # if it comes back: power-cycle, reseat, then call support",
     ),
     _known(
         r"GPU requires (reset|restart)|ResetRequired",
@@ -299,7 +303,7 @@ _PROBE = (
     ),
 )
 
-KNOWN = (*_CONTAINER_REQUESTS, *_DRIVER, *_CUDA, *_DAEMON, *_IMAGES, *_PACKAGES, *_PROBE)
+KNOWN = (*_LOST, *_CONTAINER_REQUESTS, *_DRIVER, *_CUDA, *_DAEMON, *_IMAGES, *_PACKAGES, *_PROBE)
 
 
 def recognise(text: str) -> Failure | None:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader
 
 from gpuhost.history.records import Trends
 from gpuhost.model import CheckResult, HostReport, RunReport, Verdict, worst_verdict
+from gpuhost.report.causes import DETAILED, of_one_cause
 from gpuhost.report.drawings import Spark, figures, partition_map, spark, words
 
 TEMPLATE = "report.html.j2"
@@ -21,7 +22,6 @@ MARKS = {
     Verdict.UNKNOWN: "?",
     Verdict.FAIL: "✗",
 }
-DETAILED = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.WARN)
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def write(report: RunReport, stream: TextIO, trends: Mapping[str, Trends] | None
         maps={h.host: partition_map(h.partition) for h in report.hosts if h.partition},
         marks=MARKS,
         detailed=DETAILED,
+        of_one_cause=of_one_cause,
         counts=[(v, sum(host.verdict is v for host in report.hosts)) for v in reversed(Verdict)],
     ):
         stream.write(part)

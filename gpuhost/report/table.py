@@ -21,14 +21,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gpuhost.model import (
-    UNKNOWN_CAUSE,
-    VERDICTS_BEST_FIRST,
-    CheckResult,
-    HostReport,
-    RunReport,
-    Verdict,
-)
+from gpuhost.model import VERDICTS_BEST_FIRST, CheckResult, HostReport, RunReport, Verdict
+from gpuhost.report.causes import DETAILED, Alike, of_one_cause
 
 MARKS = {
     Verdict.PASS: ("✓", "green"),
@@ -37,15 +31,10 @@ MARKS = {
     Verdict.UNKNOWN: ("?", "magenta"),
     Verdict.FAIL: ("✗", "bold red"),
 }
-# Worst first: what has to be mended stands nearest to the heading.
-DETAILED = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.WARN)
 LABEL_WIDTH = len("expected")
 HEADLINE = (("gpus", ""), ("driver", "driver "), ("docker", "docker "), ("toolkit", "toolkit "))
 # Where there is no terminal to fit into, lines are left as long as they are.
 UNLIMITED = 10_000
-
-# Results that say the same.
-Alike = list[CheckResult]
 
 
 def write(report: RunReport, stream: TextIO) -> None:
@@ -112,7 +101,7 @@ def _write_host(console: Console, host: HostReport) -> None:
         kind = "error" if host.error else "skipped"
         _indented(console, _grid([(kind, Text(host.error or host.skipped))]), 4)
         _write_remedy(console, host.error_remedy)
-    for first, *others in _of_one_cause(host):
+    for first, *others in of_one_cause(host):
         console.print()
         _write_detail(console, first, others)
     lines = [*_skipped(host), *_passed(host)]
@@ -145,27 +134,6 @@ def _facts(host: HostReport) -> list[str]:
     if host.duration_s:
         parts.append(f"{host.duration_s:.1f} s")
     return parts
-
-
-def _of_one_cause(host: HostReport) -> list[list[Alike]]:
-    """What did not pass, worst first: of one cause, which one remedy mends, together."""
-    causes: dict[tuple[str, ...], list[Alike]] = defaultdict(list)
-    for verdict in DETAILED:
-        for alike in _alike(_of(host, verdict)):
-            first = alike[0]
-            # What gpuhost does not know may have many causes, and has to be read itself.
-            is_known = first.cause not in ("", UNKNOWN_CAUSE)
-            own = () if is_known else (first.check,)
-            causes[first.cause, first.remedy, *own].append(alike)
-    return list(causes.values())
-
-
-def _alike(results: Iterable[CheckResult]) -> list[Alike]:
-    """Results in groups that say the same."""
-    groups: dict[tuple[str, ...], Alike] = defaultdict(list)
-    for result in results:
-        groups[result.summary, result.seen, result.cause, result.remedy].append(result)
-    return list(groups.values())
 
 
 def _write_detail(console: Console, results: Alike, others: Sequence[Alike]) -> None:

@@ -139,3 +139,17 @@ def test_what_a_host_printed_is_no_markup(run: RunReport) -> None:
     text, found = page(replace(run, hosts=(HostReport("a", (result,)),)))
     assert "<script" not in text
     assert evil in found.text
+
+
+def test_what_one_cause_spoiled_is_told_once_and_the_rest_is_folded_away(
+    run: RunReport, ill: HostReport
+) -> None:
+    (first,) = (r for r in ill.results if r.check == "cdi.matches")
+    other = replace(first, check="partition.cdi", summary="refused: 3 of 4", seen="other words")
+    text, _ = page(replace(run, hosts=(replace(ill, results=(first, other)),)))
+    in_full, _, rest = text.partition('<details class="inner also">')
+    folded = rest.partition("</details>")[0]
+    assert "so also" in folded
+    assert "other words" in folded
+    assert "other words" not in in_full
+    assert first.cause in in_full
