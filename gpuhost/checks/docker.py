@@ -17,7 +17,13 @@ from gpuhost.checks.finding import (
     warned,
 )
 from gpuhost.checks.registry import check
-from gpuhost.checks.remedies import PROVISION, REGISTER_RUNTIME, RESTART_DOCKER
+from gpuhost.checks.remedies import (
+    DOCKER_LOGS,
+    PROVISION,
+    REGISTER_RUNTIME,
+    RESTART_DOCKER,
+    START_DOCKER,
+)
 from gpuhost.checks.words import listed
 from gpuhost.parse.docker import differences, parse_daemon_json
 from gpuhost.parse.errors import ParseError
@@ -27,7 +33,6 @@ from gpuhost.probe.schema import Docker
 SERVICE = "docker.service"
 ENGINE = "docker-ce"
 ENGINES = (ENGINE, "docker.io", "docker-engine")
-_LOGS = f"systemctl status {SERVICE}; journalctl -u {SERVICE} -n 50"
 
 
 def _installed(docker: Docker) -> str | None:
@@ -59,13 +64,27 @@ def present(facts: Facts) -> Finding:
 
 def daemon_silent(docker: Docker, expected: str) -> Finding:
     """What a check says that needs the daemon, where it does not answer."""
+    cause, remedy = _why_silent(docker)
     return undetermined(
         "could not be determined: dockerd does not answer",
         seen=docker["connect_error"] or "no answer",
         expected=expected,
-        cause="docker is not installed or does not run (see docker.running)",
-        remedy=_LOGS if _installed(docker) else PROVISION,
+        cause=cause,
+        remedy=remedy,
     )
+
+
+def _why_silent(docker: Docker) -> tuple[str, str]:
+    """Cause and remedy of a daemon that does not answer."""
+    if _installed(docker) is None:
+        return f"the package {ENGINE} is not installed", PROVISION
+    return explain(
+        docker["connect_error"] or "", DOCKER_LOGS if _is_active(docker) else START_DOCKER
+    )
+
+
+def _is_active(docker: Docker) -> bool:
+    return any(u["name"] == SERVICE and u["active_state"] == "active" for u in docker["units"])
 
 
 @check("docker.running", "The docker daemon answers", needs=("docker",))
@@ -82,11 +101,7 @@ def running(facts: Facts) -> Finding:
     states = {u["name"]: u for u in docker["units"]}
     state = states[SERVICE]["active_state"] if SERVICE in states else "not there"
     words = docker["connect_error"] or "the daemon returned no information"
-    if _installed(docker) is None:
-        cause, remedy = f"the package {ENGINE} is not installed", PROVISION
-    else:
-        cause, remedy = explain(words, _LOGS)
-        remedy = remedy if state == "active" else f"systemctl enable --now {SERVICE}; {_LOGS}"
+    cause, remedy = _why_silent(docker)
     return failed(
         "dockerd does not answer",
         seen=f"{words}; {SERVICE} is {state}",

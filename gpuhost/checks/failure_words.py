@@ -15,6 +15,7 @@ from gpuhost.checks.remedies import (
     REFRESH_CDI,
     REGISTER_RUNTIME,
     RESTART_DOCKER,
+    START_DOCKER,
 )
 from gpuhost.model import UNKNOWN_CAUSE
 
@@ -234,7 +235,7 @@ _DAEMON = (
         r"docker\.sock.*(no such file|connection refused)|"
         r"fetching server API version.*(FileNotFoundError|ConnectionRefusedError)",
         "dockerd does not run, or not where its socket should be",
-        "systemctl status docker.service; journalctl -u docker.service -n 50",
+        START_DOCKER,
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+DOCKER_LOGS = "systemctl status docker.service; journalctl -u docker.service -n 50"
+START_DOCKER = f"systemctl enable --now docker.service; {DOCKER_LOGS}"
 RESTART_DOCKER = "systemctl restart docker.service"
 REFRESH_CDI = "systemctl restart nvidia-cdi-refresh.service"
 REGISTER_RUNTIME = f"nvidia-ctk runtime configure --runtime=docker && {RESTART_DOCKER}"
