@@ -23,6 +23,11 @@ HANDED_BACK = (
 )
 TAIL_LINES = 10
 LINE_LENGTH = 300
+# In the words of ansible-core 2.19, and of 2.21.
+EXITED_WITH_ANOTHER_CODE = (
+    "non-zero return code",
+    "The command exited with a non-zero return code.",
+)
 HIDDEN = "its output is hidden (no_log)"
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -128,7 +133,7 @@ def failure_words(result: Mapping[str, Any], shown: str = "") -> str:
     """
     if "censored" in result:
         return HIDDEN
-    failed_items = [item for item in result.get("results") or () if item.get("failed")]
+    failed_items = [item for item in result.get("results") or () if _has_failed(item)]
     if failed_items:
         item = failed_items[0]
         return f"{item.get('_ansible_item_label', item.get('item'))}: {failure_words(item)}"
@@ -140,10 +145,15 @@ def failure_words(result: Mapping[str, Any], shown: str = "") -> str:
     return words or str(result.get("msg") or "").strip() or "it did not say why"
 
 
+def _has_failed(item: Mapping[str, Any]) -> bool:
+    # ansible-core 2.21 does not mark the items of a loop as failed any more.
+    return bool(item.get("failed") or item.get("exception"))
+
+
 def _message(result: Mapping[str, Any], shown: str) -> str:
     words = result.get("msg") or ""
     text = unwrapped("\n".join(map(str, words)) if isinstance(words, list) else str(words))
-    if text == "non-zero return code":
+    if text in EXITED_WITH_ANOTHER_CODE:
         command = result.get("cmd")
         command = " ".join(command) if isinstance(command, list) else command
         return f"{command} exited with {result.get('rc')}"

@@ -112,3 +112,30 @@ def test_where_ssh_says_nothing_ansibles_own_words_are_told() -> None:
 )
 def test_every_failure_has_words(result: dict[str, Any], shown: str) -> None:
     assert failure_words(result, shown).strip()
+
+
+# As ansible-core 2.21 tells it: in other words, and no item of a loop is marked as failed.
+EXITED = {
+    "changed": True,
+    "exception": "(traceback unavailable)",
+    "msg": "The command exited with a non-zero return code.",
+    "rc": 1,
+    "ansible_loop_var": "item",
+    "_ansible_item_label": "two",
+    "item": "two",
+    "stdout": "",
+    "stderr": "two is bad",
+    "cmd": "test two = one",
+}
+
+
+def test_a_command_that_failed_is_told_in_the_same_words_of_every_ansible() -> None:
+    told = "test two = one exited with 1\ntwo is bad"
+    assert failure_words(EXITED) == told
+    assert failure_words({**EXITED, "msg": "non-zero return code", "failed": True}) == told
+
+
+def test_of_a_loop_the_item_that_failed_is_told() -> None:
+    well = {"item": "one", "msg": "", "rc": 0, "_ansible_item_label": "one"}
+    result = {"msg": "One or more items failed", "results": [well, EXITED]}
+    assert failure_words(result) == "two: test two = one exited with 1\ntwo is bad"
