@@ -352,7 +352,7 @@ def test_a_second_interrupt_does_not_keep_the_first_from_stopping_ansible(
 def test_after_a_killed_controller_no_further_task_runs_and_the_next_run_cleans_up(
     playbook: Write, local: Local, own_tmp: Path, driver: Driver, tmp_path: Path
 ) -> None:
-    sleeper = f"sleep 1.{os.getpid()}"
+    sleeper = f"sleep 3.{os.getpid()}"
     path = playbook(two_tasks(sleeper))
     process = driver(path, local("a"), ["a"])
     until(lambda: processes_with(sleeper))
