@@ -12,7 +12,7 @@ from typing import Any
 from ansible.module_utils import originals, run_lock
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.daemon_config import InvalidConfigError, merge, parse, render
-from ansible.module_utils.files import diff, differs_in_mode, read_text, write
+from ansible.module_utils.files import diff, differs_in_mode, read_utf8, write
 
 DOCUMENTATION = r"""
 module: daemon_json
@@ -124,7 +124,7 @@ def restart_reason(started: float | None, paths: Sequence[Path]) -> str:
 
 def merged(module: AnsibleModule, path: Path) -> dict[str, Any]:
     """Merge, validate and write; what the module returns."""
-    before = read_text(path)
+    before = read_utf8(path)
     existing = parse(before or "")
     wanted = merge(existing, module.params["config"])
     mode_differs = before is not None and differs_in_mode(path, MODE)
@@ -144,7 +144,7 @@ def merged(module: AnsibleModule, path: Path) -> dict[str, Any]:
 def restored(module: AnsibleModule, path: Path) -> dict[str, Any]:
     """Put the backup back, or remove the file if there was none; what the module returns."""
     backup = module.params["backup_file"]
-    before, after = read_text(path), read_text(backup) if backup else None
+    before, after = read_utf8(path), read_utf8(backup) if backup else None
     if not module.check_mode:
         if backup:
             write(module, path, after, MODE)

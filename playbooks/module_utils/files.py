@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import originals
-from ansible.module_utils.texts import AnyPath, differs_in_mode, read_text
+from ansible.module_utils.texts import AnyPath, differs_in_mode, read_text, read_utf8
 
-__all__ = ["AnyPath", "diff", "differs_in_mode", "read_text", "write"]
+__all__ = ["AnyPath", "diff", "differs_in_mode", "read_text", "read_utf8", "write"]
 
 
 def write(module: Any, path: AnyPath, content: str | bytes, mode: int = 0o644) -> None:

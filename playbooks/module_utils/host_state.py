@@ -12,7 +12,7 @@ from typing import Any
 from . import driver_state, mig_geometry, package_state
 from .daemon_config import InvalidConfigError, parse
 from .driver_state import run
-from .texts import read_text
+from .texts import read_utf8
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 WRITTEN_TO = ("/boot", "/etc", "/usr", "/var")
@@ -83,7 +83,7 @@ def headers_are_installable(kernel: str) -> bool | None:
 def daemon_json_error(path: str) -> str | None:
     """What is wrong with the daemon.json at ``path``; ``None`` if nothing is."""
     try:
-        parse(read_text(path) or "")
+        parse(read_utf8(path) or "")
     except InvalidConfigError as error:
         return str(error)
     except (OSError, UnicodeDecodeError) as error:

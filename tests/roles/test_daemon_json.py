@@ -102,6 +102,16 @@ def test_a_broken_file_is_refused_and_left(host: Host) -> None:
     assert host.path.read_text() == '{"a": 1,}'
 
 
+def test_a_file_that_is_not_utf_8_is_refused_and_left(host: Host) -> None:
+    text = '{"labels": ["site=München"]}'.encode("latin-1")
+    host.write("")
+    host.path.write_bytes(text)
+    result = host.run(config={"debug": True})
+    assert result["failed"]
+    assert "was left as it is because 'utf-8' codec can't decode" in result["msg"]
+    assert host.path.read_bytes() == text
+
+
 def test_what_dockerd_refuses_is_not_written_and_its_words_are_shown(host: Host) -> None:
     host.write('{"a": 1}')
     host.has("dockerd", REFUSING)

@@ -56,6 +56,18 @@ def test_a_file_with_another_mode_is_put_right(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_files_that_are_not_utf_8_are_replaced_and_removed_as_others_are(tmp_path: Path) -> None:
+    written, removed = tmp_path / "docker.sources", tmp_path / "docker.list"
+    for path in (written, removed):
+        path.write_bytes("# für München\n".encode("latin-1"))
+    wanted: Any = {"present": {str(written): "# new\n"}, "absent": [str(removed)]}
+    result = roles.run(text_files, **wanted)
+    assert result["changed_paths"] == [str(written), str(removed)]
+    assert "# f\ufffdr M" in result["diff"][0]["before"]
+    assert written.read_text() == "# new\n"
+    assert not removed.exists()
+
+
 def test_check_mode_shows_what_would_be_written(tmp_path: Path) -> None:
     path = tmp_path / "file"
     result = roles.run(text_files, check=True, present={str(path): "text"})
