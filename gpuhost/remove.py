@@ -9,18 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpuhost import apply, engine, locks
+from gpuhost import apply, engine, locks, runs
 from gpuhost.checks.facts import Facts, SectionMissingError
 from gpuhost.collect import collect, failed_report, reading
 from gpuhost.errors import ExitCode
-from gpuhost.model import HostReport
+from gpuhost.model import CheckResult, HostReport, RunReport, Verdict
 from gpuhost.plan import gpus_in_use
+from gpuhost.rollout import Strategy, roll_out
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
+from gpuhost.verify import finished, keep
 from gpuhost.workloads.render import LABEL as WORKLOAD_LABEL
 
 LOOK, PLAYBOOK = "removal.yml", "remove.yml"
+# What the history knows the result by.
+RESULT = "remove.as_before"
 STAYS = (
     "what docker stored (/var/lib/docker, /var/lib/containerd), outputs of workloads "
     "(/var/lib/gpuhost/outputs), users and their files, and system users that packages made"
@@ -64,14 +68,6 @@ class Planned:
             for name, one in self.removals.items()
             if not one.nothing and not one.problem and (include_busy or not one.busy)
         )
-
-
-@dataclass(frozen=True)
-class Removed:
-    """How it ended: what stays otherwise than it was, by host, and reports of those that failed."""
-
-    left: Mapping[str, Sequence[str]]
-    failures: Mapping[str, HostReport]
 
 
 def make_plans(targets: Targets, settings: Settings, ui: Ui) -> Planned:
@@ -148,16 +144,64 @@ def _problem(told: Mapping[str, Any]) -> str:
     return ""
 
 
-def remove(targets: Targets, settings: Settings, ui: Ui) -> Removed:
-    """Take everything back on these hosts.
+def remove(
+    targets: Targets,
+    settings: Settings,
+    ui: Ui,
+    planned: Planned,
+    *,
+    strategy: Strategy | None = None,
+    include_busy: bool = False,
+) -> RunReport:
+    """Take everything back on the hosts that are ready, a batch at a time; kept in the history.
 
     Raises:
         PlaybookError: Ansible could not run at all.
     """
-    with ui.stage("remove", targets.names):
-        outcome = locks.run_locked(PLAYBOOK, targets, settings, ui, {})
-    hosts = {name: outcome.hosts[name] for name in targets.names}
-    return Removed(
-        {name: host.results.get("left", ()) for name, host in hosts.items() if host.ok},
-        {name: apply.failure(host) for name, host in hosts.items() if not host.ok},
+    run = runs.begin(settings.runs_dir)
+    ready = planned.ready(include_busy=include_busy)
+    others = [_left_alone(one) for name, one in planned.removals.items() if name not in ready]
+
+    def work(batch: Sequence[str]) -> list[HostReport]:
+        with ui.stage("remove", tuple(batch)):
+            outcome = locks.run_locked(PLAYBOOK, targets.only(batch), settings, ui, {})
+        hosts = [outcome.hosts[name] for name in batch]
+        return [_done(host) if host.ok else apply.failure(host) for host in hosts]
+
+    reports = roll_out(ready, strategy or Strategy(), work, ui.say) if ready else []
+    hosts = (*planned.failures.values(), *others, *reports)
+    return keep(run, finished(run, "remove", hosts, complete=False), settings, ui)
+
+
+def _done(host: engine.HostOutcome) -> HostReport:
+    """The report of a host that is as it was; what is otherwise is a warning."""
+    left = host.results.get("left", ())
+    result = CheckResult(RESULT, Verdict.PASS, "as it was before gpuhost")
+    if left:
+        result = CheckResult(
+            RESULT,
+            Verdict.WARN,
+            "as it was before gpuhost, except for:",
+            seen="\n".join(left),
+            expected="everything as it was before gpuhost",
+            cause="a repository no longer has it, or it was changed since by somebody else",
+        )
+    return HostReport(host.name, (result,))
+
+
+def _left_alone(one: HostRemoval) -> HostReport:
+    if one.nothing:
+        return HostReport(one.host, skipped="gpuhost has not changed anything here")
+    if one.problem:
+        return HostReport(
+            one.host,
+            error=f"left as it is: {one.problem}",
+            error_remedy=f"Then again: gpuhost remove {one.host}",
+            error_code=ExitCode.FAILED,
+        )
+    return HostReport(
+        one.host,
+        skipped=f"busy, and a removal would end it: {'; '.join(one.busy)}",
+        error_remedy=f"Wait for them to end, or: gpuhost remove {one.host} --include-busy",
+        error_code=ExitCode.FAILED,
     )

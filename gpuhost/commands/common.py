@@ -54,6 +54,30 @@ def common_options(command: Command) -> Command:
     return command
 
 
+def batch_options(command: Command) -> Command:
+    """How a fleet is gone through: see :class:`gpuhost.rollout.Strategy`."""
+    for option in (
+        click.option(
+            "--max-failures",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Start no further batch once N hosts have failed.",
+        ),
+        click.option(
+            "--canary", is_flag=True, help="One host first; the others only if it comes through."
+        ),
+        click.option(
+            "--serial",
+            metavar="N[%],...",
+            default="",
+            help="Hosts a batch, each done before the next: 5, 10%, or 1,5,25%. A batch of which "
+            "every host fails ends it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def mlflow_option(command: Command) -> Command:
     """Where verifications are tracked."""
     return click.option(

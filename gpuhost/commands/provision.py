@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpuhost.commands.common import begin, common_options, finish, hosts_argument
+from gpuhost.commands.common import batch_options, begin, common_options, finish, hosts_argument
 from gpuhost.commands.passwords import ask_passwords
 from gpuhost.commands.plan import show_plans
 from gpuhost.errors import ExitCode, UsageError
@@ -22,20 +22,7 @@ if TYPE_CHECKING:
 @common_options
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before changing hosts.")
 @click.option("--full", is_flag=True, help="Run every role, also where the plan finds nothing.")
-@click.option(
-    "--serial",
-    metavar="N[%],...",
-    default="",
-    help="Hosts a batch, each proven before the next: 5, 10%, or 1,5,25%. A batch of which every "
-    "host fails ends it.",
-)
-@click.option("--canary", is_flag=True, help="One host first; the others only if it is proven.")
-@click.option(
-    "--max-failures",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Start no further batch once N hosts have failed.",
-)
+@batch_options
 @click.option(
     "--include-busy", is_flag=True, help="Also hosts whose GPUs are in use and would be disturbed."
 )

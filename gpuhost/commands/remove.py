@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpuhost.commands.common import begin, common_options, hosts_argument
-from gpuhost.errors import ExitCode, UsageError, worst
+from gpuhost.commands.common import batch_options, begin, common_options, hosts_argument
+from gpuhost.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from gpuhost.model import HostReport
-    from gpuhost.remove import HostRemoval, Planned, Removed
+    from gpuhost.model import HostReport, RunReport
+    from gpuhost.remove import HostRemoval, Planned
 
 ANSWER = "remove"
 
@@ -23,6 +23,7 @@ ANSWER = "remove"
 @hosts_argument
 @common_options
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before changing hosts.")
+@batch_options
 @click.option("--include-busy", is_flag=True, help="Also hosts whose GPUs are in use.")
 def remove(hosts: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> ExitCode:
     """Leave HOSTs as they were before gpuhost came.
@@ -36,10 +37,12 @@ def remove(hosts: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> 
     \b
     Examples:
       gpuhost remove gpu-01
-      gpuhost remove rack4 --yes
+      gpuhost remove rack4 --yes --canary --serial 10%
     """
     from gpuhost import remove as use_case
+    from gpuhost.rollout import Strategy
 
+    strategy = Strategy.of(options["serial"], options["canary"], options["max_failures"])
     settings, targets, ui = begin(hosts, options)
     planned = use_case.make_plans(targets, settings, ui)
     for one in planned.removals.values():
@@ -47,24 +50,27 @@ def remove(hosts: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> 
     ready = planned.ready(include_busy=options["include_busy"])
     if ready and not yes:
         _confirm(ready)
-    removed = use_case.Removed({}, {})
-    if ready:
-        removed = use_case.remove(targets.only(ready), settings, ui)
-    failures = {**planned.failures, **removed.failures}
+    report = use_case.remove(
+        targets,
+        settings,
+        ui,
+        planned,
+        strategy=strategy,
+        include_busy=options["include_busy"],
+    )
     if as_json:
-        click.echo(json.dumps(_document(planned, removed, failures), indent=2))
+        click.echo(json.dumps(_document(planned, report), indent=2))
     else:
-        _show_result(removed, failures)
-    refused = [o for n, o in planned.removals.items() if not o.nothing and n not in ready]
-    codes = [failure.exit_code for failure in failures.values()]
-    return worst([*codes, *(ExitCode.FAILED for _ in refused)])
+        for host in report.hosts:
+            _show_result(host)
+    click.echo(f"Report: {settings.runs_dir / report.run_id}", err=True)
+    return report.exit_code
 
 
 def _show(one: HostRemoval) -> None:
     from gpuhost.remove import STAYS
 
     if one.nothing:
-        click.echo(f"{one.host}: gpuhost has not changed anything here", err=True)
         return
     back = [f"{name} {version}" for name, version in one.put_back.items()]
     users = [f"{', '.join(users)} out of {group}" for group, users in one.members.items()]
@@ -102,25 +108,33 @@ def _confirm(names: tuple[str, ...]) -> None:
         raise click.Abort
 
 
-def _show_result(removed: Removed, failures: dict[str, HostReport]) -> None:
-    for name, words in removed.left.items():
-        click.echo(f"{name}: is as it was before gpuhost{', except for:' if words else ''}")
-        for line in words:
+def _show_result(host: HostReport) -> None:
+    words = host.error or host.skipped
+    if words:
+        click.echo(f"{host.host}: {words}\n  {host.error_remedy}".rstrip())
+    for result in host.results:
+        click.echo(f"{host.host}: is {result.summary}")
+        for line in result.seen.splitlines():
             click.echo(f"  {line}")
-    for failure in failures.values():
-        click.echo(f"{failure.host}: {failure.error}\n  {failure.error_remedy}".rstrip())
 
 
-def _document(
-    planned: Planned, removed: Removed, failures: dict[str, HostReport]
-) -> dict[str, Any]:
+def _document(planned: Planned, report: RunReport) -> dict[str, Any]:
+    left = {host.host: [r.seen for r in host.results if r.seen] for host in report.hosts}
+    done = {host.host for host in report.hosts if host.results}
     return {
         "schema_version": 1,
+        "run": report.run_id,
         "hosts": [
-            {**asdict(one), "removed": name in removed.left, "left": removed.left.get(name, [])}
+            {
+                **asdict(one),
+                "removed": name in done,
+                "left": [line for text in left[name] for line in text.splitlines()],
+            }
             for name, one in planned.removals.items()
         ],
         "failures": [
-            {"host": f.host, "error": f.error, "remedy": f.error_remedy} for f in failures.values()
+            {"host": f.host, "error": f.error, "remedy": f.error_remedy}
+            for f in report.hosts
+            if f.error
         ],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from gpuhost.checks.facts import Facts
 from gpuhost.errors import ExitCode
 from gpuhost.inventory import Host
 from gpuhost.model import HostReport
-from gpuhost.remove import HostRemoval, Planned, Removed, removal_of, users_of
+from gpuhost.outcome import HostOutcome, Outcome
+from gpuhost.remove import HostRemoval, Planned, removal_of, users_of
 from gpuhost.targets import Targets
 
 TOLD: dict[str, Any] = {
@@ -68,35 +70,62 @@ def test_a_workload_that_runs_without_gpus_is_not_ended_unasked() -> None:
     )
 
 
+NAMES = ("gpu-01", "gpu-02", "gpu-03")
+LEFT = "podman 4.3 could not be put back"
+
+
+class Fleet:
+    """Three hosts with something to take back; what is done on which is pretended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        hosts = tuple(Host(name, "192.0.2.1") for name in NAMES)
+        self.targets = Targets(folder, hosts, dict.fromkeys(NAMES, healthy_desired()))
+        self.planned = Planned({name: replace(removal(), host=name) for name in NAMES})
+        self.left = {"gpu-01": [LEFT]}
+        self.broken: set[str] = set()
+        self.ran: list[tuple[str, ...]] = []
+
+    def work(self, _playbook: str, asked: Targets, *_: object) -> Outcome:
+        self.ran.append(asked.names)
+        return Outcome({name: self._outcome(name) for name in asked.names})
+
+    def _outcome(self, name: str) -> HostOutcome:
+        if name in self.broken:
+            return HostOutcome(name, ok=False, failed=True, message="dpkg was interrupted")
+        return HostOutcome(name, ok=True, results={"left": self.left.get(name, [])})
+
+
 @pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ...]]:
-    """The hosts on which it was done, each time, with one host that it can be done on."""
-    targets = Targets(tmp_path, (Host("gpu-01", "192.0.2.1"),), {"gpu-01": healthy_desired()})
-    ran: list[tuple[str, ...]] = []
-
-    def work(asked: Targets, *_: object) -> Removed:
-        ran.append(asked.names)
-        return Removed({"gpu-01": ["podman 4.3 could not be put back"]}, {})
-
-    monkeypatch.setattr("gpuhost.targets.resolve", lambda *_: targets)
-    monkeypatch.setattr("gpuhost.remove.make_plans", lambda *_: Planned({"gpu-01": removal()}))
-    monkeypatch.setattr("gpuhost.remove.remove", work)
-    return ran
+def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fleet:
+    fleet = Fleet(tmp_path)
+    monkeypatch.setenv("GPUHOST_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr(
+        "gpuhost.targets.resolve", lambda _settings, names, _limit: fleet.targets.only(names)
+    )
+    monkeypatch.setattr(
+        "gpuhost.remove.make_plans",
+        lambda asked, *_: replace(
+            fleet.planned, removals={n: fleet.planned.removals[n] for n in asked.names}
+        ),
+    )
+    monkeypatch.setattr("gpuhost.locks.run_locked", fleet.work)
+    return fleet
 
 
 def test_what_would_be_done_is_shown_and_nothing_done_where_nobody_can_be_asked(
-    done: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["remove", "gpu-01"]) is ExitCode.USAGE
     printed = capsys.readouterr().err
     for words in ("docker-ce", "docker.io 20.10", "alice out of docker", "/var/lib/docker"):
         assert words in printed
-    assert done == []
+    assert fleet.ran == []
 
 
 @pytest.mark.parametrize(("answer", "ran"), [("remove\n", [("gpu-01",)]), ("yes\n", [])])
 def test_the_word_has_to_be_typed(
-    done: list[tuple[str, ...]],
+    fleet: Fleet,
     answer: str,
     ran: list[tuple[str, ...]],
     monkeypatch: pytest.MonkeyPatch,
@@ -104,30 +133,54 @@ def test_the_word_has_to_be_typed(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _prompt: answer.strip())
     cli.run(["remove", "gpu-01"])
-    assert done == ran
+    assert fleet.ran == ran
 
 
-def test_what_stays_otherwise_is_told(
-    done: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_stays_otherwise_is_told(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["remove", "gpu-01", "--yes"]) is ExitCode.OK
-    assert done == [("gpu-01",)]
+    assert fleet.ran == [("gpu-01",)]
     assert capsys.readouterr().out == (
-        "gpu-01: is as it was before gpuhost, except for:\n  podman 4.3 could not be put back\n"
+        f"gpu-01: is as it was before gpuhost, except for:\n  {LEFT}\n"
     )
 
 
 def test_a_host_that_is_left_alone_shows_in_the_exit_code_and_as_json(
-    done: list[tuple[str, ...]],
-    monkeypatch: pytest.MonkeyPatch,
+    fleet: Fleet,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     gone = HostReport("gpu-02", error="no route", error_code=ExitCode.UNREACHABLE)
-    planned = Planned({"gpu-01": removal(needed_by=["portainer"])}, {"gpu-02": gone})
-    monkeypatch.setattr("gpuhost.remove.make_plans", lambda *_: planned)
+    fleet.planned = Planned({"gpu-01": removal(needed_by=["portainer"])}, {"gpu-02": gone})
     assert cli.run(["remove", "gpu-01", "--yes", "--json"]) is ExitCode.UNREACHABLE
     document = json.loads(capsys.readouterr().out)
     assert document["hosts"][0]["problem"].startswith("portainer would be removed too")
     assert document["hosts"][0]["removed"] is False
     assert document["failures"][0]["error"] == "no route"
-    assert done == []
+    assert fleet.ran == []
+
+
+def test_a_fleet_is_gone_through_in_batches_and_spared_where_the_canary_fails(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.broken = {"gpu-01"}
+    assert cli.run(["remove", *NAMES, "--yes", "--canary"]) is ExitCode.FAILED
+    assert fleet.ran == [("gpu-01",)]
+    printed = capsys.readouterr().out
+    assert "gpu-01: " in printed
+    assert "dpkg was interrupted" in printed
+    assert "gpu-02: not attempted: the canary gpu-01 failed" in printed
+
+
+def test_a_removal_is_in_the_history_with_every_host(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = HostReport("gpu-03", error="no route", error_code=ExitCode.UNREACHABLE)
+    fleet.planned = replace(fleet.planned, failures={"gpu-03": gone})
+    assert cli.run(["remove", "gpu-01", "gpu-02", "--yes"]) is ExitCode.UNREACHABLE
+    capsys.readouterr()
+    assert cli.run(["history", "--json"]) is ExitCode.OK
+    (run,) = json.loads(capsys.readouterr().out)
+    assert run["command"] == "remove"
+    assert run["exit_code"] == ExitCode.UNREACHABLE
+    kept = json.loads((fleet.folder / "state/runs/latest/report.json").read_text())
+    verdicts = {host["host"]: host["verdict"] for host in kept["hosts"]}
+    assert verdicts == {"gpu-01": "WARN", "gpu-02": "PASS", "gpu-03": "UNKNOWN"}
