@@ -48,7 +48,8 @@ class Declared:
     """What one role makes of a host.
 
     ``files`` are path → content, ``packages`` name → version or pattern (empty:
-    any will do), ``held`` and ``not_held`` patterns of names.
+    any will do), ``held`` and ``not_held`` patterns of names. ``first`` are
+    packages that come before the others, ``stream`` is of dnf's module of them.
     """
 
     repository: str = ""
@@ -57,6 +58,8 @@ class Declared:
     absent: tuple[str, ...] = ()
     conflicting: tuple[str, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
+    first: tuple[str, ...] = ()
+    stream: str = ""
     held: tuple[str, ...] = ()
     not_held: tuple[str, ...] = ()
     daemon_config: Mapping[str, Any] = field(default_factory=dict)
@@ -67,12 +70,13 @@ class Declared:
     def of(cls, document: Mapping[str, Any]) -> Declared:
         """From the value of a role's variable."""
         key = document.get("key")
-        lists = ("absent", "conflicting", "held", "not_held", "read_at_start")
+        lists = ("absent", "conflicting", "first", "held", "not_held", "read_at_start")
         return cls(
             repository=document.get("repository", ""),
             key=Key(key["path"], normalized(key["fingerprint"])) if key else None,
             files=document.get("files", {}),
             packages=document.get("packages", {}),
+            stream=document.get("stream", ""),
             daemon_config=document.get("daemon_config", {}),
             may_reboot=document.get("may_reboot", True),
             **{name: tuple(document.get(name, ())) for name in lists},

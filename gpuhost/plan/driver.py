@@ -9,6 +9,7 @@ from gpuhost.plan.model import Change
 
 LABEL = "driver"
 ROLE = "nvidia_driver"
+MODULE = "nvidia-driver"
 PERSISTENCED = "nvidia-persistenced.service"
 BLACKLIST = "/etc/modprobe.d/gpuhost-nouveau.conf"
 
@@ -22,6 +23,9 @@ def first(host: Host) -> Iterator[Change]:
         yield Change(LABEL, "remove", name, note="it is the distribution's driver")
     if state["runfile_driver"]:
         yield Change(LABEL, "uninstall", "the driver of NVIDIA's .run installer")
+    stream, enabled = host.declared(ROLE).stream, host.streams.get(MODULE, "")
+    if stream and stream != enabled:
+        yield Change(LABEL, "enable", f"a stream of dnf's module {MODULE}", enabled, stream)
 
 
 def last(host: Host) -> Iterator[Change]:

@@ -56,6 +56,12 @@ class Host:
         """Everything that is installed, by name."""
         return {package["name"]: package for package in self.facts.provisioning["packages"]}
 
+    @property
+    def streams(self) -> Mapping[str, str]:
+        """The streams of dnf's modules that are enabled, by module."""
+        # Evidence that was kept by an earlier gpuhost does not have them.
+        return self.facts.provisioning.get("streams", {})
+
     @cached_property
     def candidates(self) -> Mapping[str, Policy]:
         """What the package manager would choose from, as far as it has read lists."""

@@ -56,6 +56,9 @@ def conflicting(component: Component, host: Host) -> Iterator[Change]:
 def packages(component: Component, host: Host) -> Iterator[Change]:
     """The packages that are installed, or get another version."""
     declared = host.declared(component.role)
+    for name in declared.first:
+        if name not in host.packages:
+            yield Change(component.label, "install", name)
     for name, pattern in to_install(declared, host).items():
         found = host.packages.get(name)
         action, before = ("change", found["version"]) if found else ("install", "")

@@ -48,6 +48,7 @@ def collect(context: Context) -> Provisioning:
         "history": root.read(f"{LEDGER}/history.json"),
         "files": [file for file in files if file],
         "packages": installed,
+        "streams": streams(root),
         "candidates": candidates(context),
         "lists_read": any(root.list("/var/lib/apt/lists", "*_Packages*")),
         "dockerd_started_at": dockerd_started_at(context),
@@ -60,6 +61,17 @@ def stamps(root: Root) -> Dict[str, str]:
     for path in root.list(STAMPS, "*.json"):
         name = path.rpartition("/")[2]
         found[name[: -len(".json")]] = root.read(path) or ""
+    return found
+
+
+def streams(root: Root) -> Dict[str, str]:
+    """The enabled stream of each of dnf's modules that has one."""
+    found = {}
+    for path in root.list("/etc/dnf/modules.d", "*.module"):
+        lines = (root.read(path) or "").splitlines()
+        told = dict(line.partition("=")[::2] for line in lines if "=" in line)
+        if told.get("state") == "enabled" and told.get("stream"):
+            found[told.get("name") or path.rpartition("/")[2][: -len(".module")]] = told["stream"]
     return found
 
 

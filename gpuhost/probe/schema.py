@@ -395,6 +395,7 @@ class Provisioning(TypedDict):
     history: Optional[str]  # text of the record of what earlier runs changed
     files: List[ConfigFile]  # in the folders that the roles write to
     packages: List[Package]  # everything installed
+    streams: Dict[str, str]  # of dnf's modules, those that are enabled
     candidates: Optional[Command]  # apt-cache policy, or dnf repoquery
     lists_read: bool  # whether apt has package lists
     dockerd_started_at: Optional[float]

@@ -41,6 +41,8 @@ PINS = {
 # What the host has on disk: of everyone, and of those with pins.
 DRIVERS = ("580.178.04", "550.163.01")
 
+OF_FAMILY = "__nvidia_driver_of_family[ansible_facts['os_family']]"
+
 # Role → what its tasks pass on.
 RESOLVED = {
     "nvidia_fabric_manager": [
@@ -53,8 +55,8 @@ RESOLVED = {
         "__nvidia_driver_upstream_fingerprint",
         "__nvidia_driver_packages",
         "__nvidia_driver_version_pattern",
-        "__nvidia_driver_pinning_packages | default([])",
-        "__nvidia_driver_stream | default('')",
+        f"{OF_FAMILY}.first",
+        f"{OF_FAMILY}.stream",
     ],
     "docker_ce": [
         "__docker_ce_repo_url",
@@ -96,7 +98,11 @@ def facts(host: str) -> dict[str, Any]:
         "distribution_release": release,
         "os_family": family,
         "machine": "aarch64" if pinned else "x86_64",
-        "nvidia_driver_state": {"modules": "proprietary" if pinned else "open", "kernel": "6.12"},
+        "nvidia_driver_state": {
+            "modules": "proprietary" if pinned else "open",
+            "kernel": "6.12",
+            "headers_present": False,
+        },
     }
 
 
@@ -260,11 +266,10 @@ def test_the_fabric_manager_is_asked_for_at_the_drivers_version_by_its_branchs_n
 def test_the_branch_is_held_the_way_each_system_has_for_it(
     resolved: dict[str, dict[str, Any]],
 ) -> None:
-    pins = "__nvidia_driver_pinning_packages | default([])"
-    stream = "__nvidia_driver_stream | default('')"
-    assert resolved["ubuntu2404"][pins] == ["nvidia-driver-pinning-580"]
-    assert resolved["pinned_ubuntu2404"][pins] == ["nvidia-driver-pinning-580.178.04"]
-    assert resolved["debian13"][pins] == []
+    first, stream = f"{OF_FAMILY}.first", f"{OF_FAMILY}.stream"
+    assert resolved["ubuntu2404"][first] == ["nvidia-driver-pinning-580"]
+    assert resolved["pinned_ubuntu2404"][first] == ["nvidia-driver-pinning-580.178.04"]
+    assert resolved["debian13"][first] == []
     assert (
         "Pin: version 580.*\nPin-Priority: 1001"
         in resolved["debian13"]["__nvidia_driver_apt_preferences"]
@@ -272,6 +277,12 @@ def test_the_branch_is_held_the_way_each_system_has_for_it(
     assert resolved["rocky9"][stream] == "580-open"
     assert resolved["pinned_rocky9"][stream] == "580-dkms"
     assert resolved["rhel10"][stream] == ""
+
+
+def test_what_the_driver_needs_of_a_rhel_comes_first(resolved: dict[str, dict[str, Any]]) -> None:
+    of_the_system = ["python3-dnf-plugin-versionlock", "kernel-headers", "kernel-devel-6.12"]
+    assert resolved["rocky9"][f"{OF_FAMILY}.first"] == ["epel-release", *of_the_system]
+    assert resolved["rhel8"][f"{OF_FAMILY}.first"] == of_the_system
 
 
 @pytest.mark.parametrize(

@@ -520,6 +520,7 @@ def _provisioning() -> Provisioning:
         history=None,
         files=[],
         packages=[],
+        streams={},
         candidates=None,
         lists_read=True,
         dockerd_started_at=1e9,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.declared import applied, conforming_evidence, data, declarations, planned
 from support.evidence import DRIVER, ENGINE_PACKAGE, healthy_desired
 
-from gpuhost.plan import Change, HostPlan
+from gpuhost.plan import Change, HostPlan, plan
 from gpuhost.probe.schema import Evidence
 
 Spoil = Callable[[Evidence], None]
@@ -526,3 +526,38 @@ def test_without_gpus_to_look_at_the_layout_itself_is_the_change() -> None:
     data(evidence, "nvml")["gpus"] = []
     desired = replace(healthy_desired(), mig_layout="halves", mig_config=HALVES)
     assert "mig: divide the GPUs layout halves" in words(planned(evidence, desired))
+
+
+# ----------------------------------------------------------------------- Red Hat
+
+
+@pytest.mark.parametrize(
+    ("streams", "versions"),
+    [({}, "580-open"), ({"nvidia-driver": "570-open"}, "570-open → 580-open")],
+)
+def test_the_stream_of_dnf_and_what_comes_first_are_told(
+    streams: dict[str, str], versions: str
+) -> None:
+    evidence = conforming_evidence()
+    data(evidence, "provisioning")["streams"] = streams
+    found = with_driver(evidence, stream="580-open", first=("epel-release", "kernel-headers"))
+    assert words(found) == [
+        f"driver: enable a stream of dnf's module nvidia-driver {versions}",
+        "driver: install epel-release",
+        "driver: install kernel-headers",
+    ]
+
+
+def test_a_stream_that_is_enabled_and_packages_that_are_there_are_not_told() -> None:
+    evidence = conforming_evidence()
+    installed = data(evidence, "provisioning")["packages"]
+    installed.append({"name": "epel-release", "version": "9-7", "held": False})
+    data(evidence, "provisioning")["streams"] = {"nvidia-driver": "580-open"}
+    assert not with_driver(evidence, stream="580-open", first=("epel-release",)).changes
+
+
+def with_driver(evidence: Evidence, **more: Any) -> HostPlan:
+    """The plan where the driver's role declares more than on Debian."""
+    found = declarations(evidence, healthy_desired())
+    roles = {**found.roles, "nvidia_driver": replace(found.roles["nvidia_driver"], **more)}
+    return plan("gpu-01", evidence, healthy_desired(), replace(found, roles=roles))

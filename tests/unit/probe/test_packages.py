@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.probe import FakePrograms, context, tree
 
-from gpuhost.probe import packages
+from gpuhost.probe import packages, provisioning
 from gpuhost.probe.packages import PackageError, dpkg_packages, rpm_packages, version_locks
 from gpuhost.probe.root import Root
 
@@ -108,3 +108,16 @@ def test_a_host_with_neither_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(packages, "which", lambda _: None)
     with pytest.raises(PackageError, match="neither dpkg-query nor rpm"):
         packages.installed(context(Root(tmp_path)), ["x"])
+
+
+def test_only_streams_that_are_enabled_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "etc" / "dnf" / "modules.d"
+    folder.mkdir(parents=True)
+    text = "[{0}]\nname={0}\nstream={1}\nprofiles=\nstate={2}\n"
+    for name, stream, state in (
+        ("nvidia-driver", "580-open", "enabled"),
+        ("nodejs", "20", "disabled"),
+        ("php", "", ""),
+    ):
+        (folder / f"{name}.module").write_text(text.format(name, stream, state))
+    assert provisioning.streams(Root(tmp_path)) == {"nvidia-driver": "580-open"}
