@@ -42,6 +42,20 @@ def test_every_workload_of_the_library_renders_with_its_defaults(name: str, fold
         assert name in docker_run(compose)
 
 
+def test_a_verification_takes_no_port_that_people_use_or_another_verification_takes() -> None:
+    ports = [
+        parameter
+        for folder in folders(Path("/nowhere")).values()
+        for parameter in load(folder).parameters.values()
+        if parameter.name.endswith("port")
+    ]
+    usual = {parameter.default for parameter in ports}
+    verifying = [parameter.verify for parameter in ports]
+    assert len(ports) > 8
+    assert len({*verifying}) == len(verifying)
+    assert not usual & {*verifying, None}
+
+
 def test_a_misspelt_workload_is_suggested() -> None:
     with pytest.raises(UsageError, match="Did you mean 'training'"):
         find(NOWHERE, "trainig")
