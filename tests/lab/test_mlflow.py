@@ -19,13 +19,13 @@ from gpuhost.workloads.definition import LIBRARY
 
 pytestmark = pytest.mark.slow
 
-PORT = 5050
+PORT = 5000
 # Asks on the host itself, which has no program for it.
 REQUEST = """
 import sys, urllib.error, urllib.request
 path, host, body = sys.argv[1:]
 headers = {"Content-Type": "application/json", **({"Host": host} if host else {})}
-request = urllib.request.Request(f"http://127.0.0.1:5050{path}", body.encode() or None, headers)
+request = urllib.request.Request(f"http://127.0.0.1:5000{path}", body.encode() or None, headers)
 try:
     print(urllib.request.urlopen(request, timeout=60).read().decode())
 except urllib.error.HTTPError as error:
@@ -86,7 +86,7 @@ def left(lab: Lab, host: str) -> str:
 
 
 def verdicts(lab: Lab, host: str, *options: str) -> dict[str, dict[str, Any]]:
-    ran = lab.run("workload", "verify", host, "mlflow", "--set", f"port={PORT}", "--json", *options)
+    ran = lab.run("workload", "verify", host, "mlflow", "--json", *options)
     assert ran.stdout.startswith("{"), ran.stderr
     (report,) = ran.document["hosts"]
     return {check["check"].removeprefix("workload.mlflow."): check for check in report["checks"]}
@@ -113,7 +113,7 @@ def test_a_verification_is_logged_to_it_and_stays_until_it_is_removed(
     lab: Lab, host: str, client: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = json.loads(lab.ok("hosts", host, "--json").stdout)[0]["address"]
-    words = ("workload", "run", host, "mlflow", "--set", f"port={PORT}")
+    words = ("workload", "run", host, "mlflow")
     opened = ("--set", "address=0.0.0.0", "--set", f"allowed_hosts={address}:{PORT}")
     lab.ok(*words, *opened)
     # What the probes made is gone again.
@@ -135,6 +135,10 @@ def test_a_verification_is_logged_to_it_and_stays_until_it_is_removed(
     key = logged["info"]["run_id"]
     listed = json.loads(ask(lab, host, f"/api/2.0/mlflow/artifacts/list?run_id={key}"))
     assert [file["path"] for file in listed["files"]] == ["report.html", "report.json"]
+
+    # The host is proven beside it.
+    assert verdicts(lab, host)["starts"]["verdict"] == "PASS"
+    assert [run["info"]["run_id"] for run in runs(lab, host, "gpuhost")] == [key]
 
     lab.ok("workload", "stop", host, "mlflow")
     lab.ok(*words, *opened, "--detach")
