@@ -8,7 +8,7 @@ from gpuhost.checks.board import UNIT, fabric_manager_package
 from gpuhost.parse.pci import is_nvswitch
 from gpuhost.parse.versions import same
 from gpuhost.plan.driver import changes_packages
-from gpuhost.plan.host import Host
+from gpuhost.plan.host import Host, unit
 from gpuhost.plan.model import Change
 
 LABEL = "fabric"
@@ -27,5 +27,15 @@ def manager(host: Host) -> Iterator[Change]:
         yield Change(LABEL, "install", MANAGER, after=wanted)
     elif not version or not same(version, found["version"]):
         yield Change(LABEL, "change", MANAGER, found["version"], wanted)
-    if not any(u["name"] == UNIT and u["active_state"] == "active" for u in driver["units"]):
+    if found is None or not found["held"]:
+        yield Change(LABEL, "hold", MANAGER)
+    yield from service(host)
+
+
+def service(host: Host) -> Iterator[Change]:
+    """Its unit, enabled and running."""
+    found = unit(host.facts.driver["units"], UNIT)
+    if found and found["enabled_state"] == "disabled":
+        yield Change(LABEL, "enable", UNIT)
+    if found is None or found["active_state"] != "active":
         yield Change(LABEL, "start", UNIT)

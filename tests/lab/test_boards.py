@@ -35,6 +35,17 @@ def test_the_fabric_manager_is_the_drivers_own_held_and_running(lab: Lab, board:
     assert enabled == "enabled\n"
 
 
+def test_a_plan_tells_what_became_otherwise_of_the_fabric_manager(lab: Lab, board: str) -> None:
+    assert f"{board}: nothing to change" in lab.ok("plan", board).stdout
+    lab.exec(board, ["apt-mark", "unhold", "nvidia-fabricmanager-550"])
+    lab.exec(board, ["systemctl", "disable", "nvidia-fabricmanager.service"])
+    told = lab.ok("plan", board).stdout
+    assert "hold      the fabric manager" in told
+    assert "enable    nvidia-fabricmanager.service" in told
+    lab.ok("provision", board, "--yes")
+    assert f"{board}: nothing to change" in lab.ok("plan", board).stdout
+
+
 @pytest.mark.parametrize("name", [f.name for f in all_faults() if f.model == SWITCH_BOARD])
 def test_a_fabric_manager_that_does_not_work_is_found(lab: Lab, board: str, name: str) -> None:
     fault = find(name)

@@ -418,15 +418,17 @@ SWITCH = {
 }
 
 
-def on_a_switch_board(fabric_manager: str | None, active: str) -> HostPlan:
+def on_a_switch_board(
+    fabric_manager: str | None, active: str, enabled: str = "enabled", *, held: bool = True
+) -> HostPlan:
     evidence = conforming_evidence()
     data(evidence, "pci")["devices"].append(SWITCH)
     driver = data(evidence, "driver")
     if fabric_manager:
         name = "nvidia-fabricmanager"
-        driver["packages"].append({"name": name, "version": fabric_manager, "held": True})
-    found = {"name": "nvidia-fabricmanager.service", "load_state": "", "enabled_state": ""}
-    driver["units"].append({**found, "active_state": active})
+        driver["packages"].append({"name": name, "version": fabric_manager, "held": held})
+    found = {"name": "nvidia-fabricmanager.service", "load_state": "loaded"}
+    driver["units"].append({**found, "enabled_state": enabled, "active_state": active})
     return planned(evidence)
 
 
@@ -436,7 +438,13 @@ def test_a_switch_board_needs_the_fabric_manager_at_the_drivers_version_and_runn
     assert words(on_a_switch_board(f"{DRIVER}-1", "failed")) == [start]
     assert words(on_a_switch_board(None, "inactive")) == [
         f"fabric: install the fabric manager {DRIVER}",
+        "fabric: hold the fabric manager",
         start,
+    ]
+    by_hand = on_a_switch_board(f"{DRIVER}-1", "active", "disabled", held=False)
+    assert words(by_hand) == [
+        "fabric: hold the fabric manager",
+        "fabric: enable nvidia-fabricmanager.service",
     ]
     other = on_a_switch_board("580.95.05-1", "active")
     assert words(other) == [f"fabric: change the fabric manager 580.95.05-1 → {DRIVER}"]
