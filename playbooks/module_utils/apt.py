@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,23 @@ ATTEMPTS = 3
 PAUSE_S = 2
 LOCKED = "Could not get lock"
 UNMET = "The following packages have unmet dependencies"
+DPKG_FAILED = "dpkg: error processing"
+# What befalls the packages that need one that failed.
+LEFT_UNCONFIGURED = " dependency problems - leaving unconfigured"
+# What dpkg says of each package on its way, as distinct from what went wrong.
+PROGRESS = (
+    "(Reading database",
+    "Selecting previously",
+    "Preparing to unpack",
+    "Unpacking ",
+    "Setting up ",
+    "Processing triggers",
+    "dpkg-deb: error: paste subprocess was killed",
+)
+HALF_INSTALLED = """\
+Packages are half installed now:
+{}
+When that is mended: apt-get --fix-broken install"""
 LAST_LINES = 15
 GONE = ("not-installed", "config-files")
 ENVIRONMENT = {
@@ -73,15 +91,22 @@ def update(module: Any, patience_s: float) -> None:
 
 
 def install(module: Any, packages: Mapping[str, str], patience_s: float) -> None:
-    """Install ``packages`` (name → pattern) in one transaction; fails the module if apt does."""
+    """Install ``packages`` (name → pattern) in one transaction; fails the module if apt does.
+
+    A failure is told as ``half_installed`` where it was not apt that refused, but dpkg that failed.
+    """
     specs = [f"{name}={pattern}" if pattern else name for name, pattern in packages.items()]
     lock = f"--option=DPkg::Lock::Timeout={patience_s:.0f}"
     status, out, err = module.run_command(
         [*QUIET, *INSTALL, lock, "install", *specs], environ_update=ENVIRONMENT
     )
     if status != 0:
+        half_installed = DPKG_FAILED in out
+        refused = f"apt-get could not install {', '.join(specs)}: {words(out, err)}"
         module.fail_json(
-            msg=f"apt-get could not install {', '.join(specs)}: {words(out, err)}", packages=specs
+            msg=HALF_INSTALLED.format(words(out, err)) if half_installed else refused,
+            packages=specs,
+            half_installed=half_installed,
         )
 
 
@@ -90,6 +115,20 @@ def words(out: str, err: str) -> str:
     errors = "\n".join(line for line in err.splitlines() if not line.startswith("W:"))
     if UNMET in out:
         return f"{out[out.index(UNMET) :].strip()}\n{errors}"
-    if "dpkg" in errors:
-        return "\n".join([*out.strip().splitlines()[-LAST_LINES:], errors])
+    if DPKG_FAILED in out:
+        return "\n".join(dpkg_errors(out.splitlines()))
     return errors or out.strip()
+
+
+def dpkg_errors(lines: Sequence[str]) -> list[str]:
+    """What went wrong of what dpkg printed; a package's own script speaks before its failure."""
+    first = next(number for number, line in enumerate(lines) if line.startswith(DPKG_FAILED))
+    before = takewhile(lambda line: not line.startswith(PROGRESS), reversed(lines[:first]))
+    spoken = list(islice(before, LAST_LINES))[::-1]
+    errors = [
+        [line, *takewhile(lambda more: more.startswith(" "), lines[number + 1 :])]
+        for number, line in enumerate(lines)
+        if line.startswith(DPKG_FAILED)
+    ]
+    causes = [each for each in errors if LEFT_UNCONFIGURED not in each]
+    return [*spoken, *(line for each in causes or errors for line in each)]

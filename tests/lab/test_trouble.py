@@ -17,6 +17,21 @@ FILL = (
     "dd if=/dev/zero of=/var/lib/gpuhost/fill bs=1k count=100 2>/dev/null || true"
 )
 END_S = 120
+# A package of somebody's own, with a file that the driver's package has too.
+SITE_TOOLS = """\
+mkdir -p /root/site-tools/DEBIAN /root/site-tools/usr/bin
+cd /root
+cat >site-tools/DEBIAN/control <<END
+Package: site-tools
+Version: 1
+Architecture: all
+Maintainer: ops <ops@example.com>
+Description: tools of this site
+END
+touch site-tools/usr/bin/nvidia-smi
+dpkg-deb --build site-tools
+dpkg --install site-tools.deb
+"""
 
 
 @pytest.mark.slow
@@ -56,3 +71,21 @@ def test_a_disk_without_space_for_the_probe_is_told_with_what_to_do(
     assert verified.code == 3
     assert "No space left on device" in verified.host["error"]["message"]
     assert "df -h" in verified.host["error"]["message"]
+
+
+@pytest.mark.slow
+def test_a_file_of_another_package_is_named_and_the_way_told_leads_to_a_good_host(
+    lab: Lab,
+) -> None:
+    host = lab.up("lab-36", "--gpus", "1")
+    lab.exec(host, ["sh", "-ec", SITE_TOOLS])
+    failed = lab.run("provision", host, "--yes", "--json")
+    (report,) = failed.document["hosts"]
+    error = report["error"]["message"]
+    assert failed.code == 1
+    assert "trying to overwrite '/usr/bin/nvidia-smi', which is also in package site-tools" in error
+    assert error.splitlines()[-1].endswith("apt-get --fix-broken install")
+    stopped = lab.run("provision", host, "--yes")
+    assert "broken-packages" in stopped.stdout + stopped.stderr
+    lab.exec(host, ["sh", "-ec", "dpkg --remove site-tools; apt-get --fix-broken install -y"])
+    lab.ok("provision", host, "--yes")

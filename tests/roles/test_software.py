@@ -148,8 +148,19 @@ def test_where_apt_fails_the_hold_is_back_and_its_words_are_told(host: Host) -> 
     result = host.run(nvidia_driver=wanted)
     assert result["failed"]
     assert result["packages"] == ["nvidia-driver-cuda=590.*"]
+    assert not result["half_installed"]
     assert "E: Version '590.*' was not found" in result["msg"]
     assert host.selected.read_text() == "libnvidia-ml1 hold\n"
+
+
+def test_where_dpkg_fails_the_way_out_of_what_is_half_installed_is_told(host: Host) -> None:
+    host.script("apt-get", f"cat <<'END'\n{OVERWRITES}END\necho '{SUB_PROCESS}' >&2; exit 100")
+    result = host.run(nvidia_driver=declared(host.folder, packages=DRIVER))
+    assert result["half_installed"]
+    first, *words, last = result["msg"].splitlines()
+    assert first == "Packages are half installed now:"
+    assert words == OVERWRITES.splitlines()[3:5]
+    assert last == "When that is mended: apt-get --fix-broken install"
 
 
 def test_apt_reads_its_lists_again_when_a_source_was_removed(host: Host) -> None:
@@ -199,3 +210,56 @@ def test_unmet_dependencies_are_told_in_apts_words() -> None:
     told = apt.words(out, "W: noise\nE: Unable to correct problems\n")
     assert told.startswith("The following packages have unmet dependencies:\n a : b")
     assert told.endswith("E: Unable to correct problems")
+
+
+# As apt-get 2.6 and dpkg 1.21 print it to a pipe.
+OVERWRITES = """\
+(Reading database ... 12316 files and directories currently installed.)
+Preparing to unpack .../20-nvidia-smi_550.163.01-1_amd64.deb ...
+Unpacking nvidia-smi (550.163.01-1) ...
+dpkg: error processing archive /tmp/apt/20-nvidia-smi_550.163.01-1_amd64.deb (--unpack):
+ trying to overwrite '/usr/bin/nvidia-smi', which is also in package clash 1
+dpkg-deb: error: paste subprocess was killed by signal (Broken pipe)
+Selecting previously unselected package nvidia-driver-cuda.
+Preparing to unpack .../25-nvidia-driver-cuda_550.163.01-1_amd64.deb ...
+Unpacking nvidia-driver-cuda (550.163.01-1) ...
+Errors were encountered while processing:
+ /tmp/apt/20-nvidia-smi_550.163.01-1_amd64.deb
+"""
+DOES_NOT_BUILD = """\
+Setting up dkms (3.2.2-1) ...
+Setting up nvidia-kernel-open-dkms (550.163.01-1) ...
+Building for 6.1.0-56-amd64
+Error! Bad return status for module build on kernel: 6.1.0-56-amd64 (x86_64)
+Consult /var/lib/dkms/nvidia/550.163.01/build/make.log for more information.
+dpkg: error processing package nvidia-kernel-open-dkms (--configure):
+ installed nvidia-kernel-open-dkms package post-installation script subprocess returned error \
+exit status 10
+dpkg: dependency problems prevent configuration of nvidia-driver-cuda:
+ nvidia-driver-cuda depends on nvidia-kernel-open-dkms (= 550.163.01-1); however:
+  Package nvidia-kernel-open-dkms is not configured yet.
+
+dpkg: error processing package nvidia-driver-cuda (--configure):
+ dependency problems - leaving unconfigured
+Setting up docker-ce (5:26.1.5-1) ...
+Errors were encountered while processing:
+ nvidia-kernel-open-dkms
+ nvidia-driver-cuda
+"""
+SUB_PROCESS = "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+
+
+def test_a_file_that_is_another_packages_is_told_and_no_progress() -> None:
+    assert apt.words(OVERWRITES, SUB_PROCESS).splitlines() == OVERWRITES.splitlines()[3:5]
+
+
+def test_of_modules_that_do_not_build_what_dkms_said_is_told_and_no_consequences() -> None:
+    assert apt.words(DOES_NOT_BUILD, SUB_PROCESS).splitlines() == DOES_NOT_BUILD.splitlines()[2:7]
+
+
+def test_where_dpkg_tells_consequences_alone_they_are_told() -> None:
+    out = (
+        "dpkg: error processing package b (--configure):\n"
+        " dependency problems - leaving unconfigured\n"
+    )
+    assert apt.words(out, SUB_PROCESS) == out.rstrip()
