@@ -16,6 +16,10 @@ from gpuhost.settings import Settings
 from gpuhost.targets import Targets
 from gpuhost.ui import Ui
 
+SHOWN_CHANGES = 8
+# Tasks that are there to say what went wrong: their words need no heading.
+EXPLAINING = ("Say ", "Stop ")
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -39,7 +43,8 @@ def apply(
     Raises:
         PlaybookError: Ansible could not run at all.
     """
-    with ui.stage(playbook.removesuffix(".yml"), targets.names):
+    command = playbook.removesuffix(".yml")
+    with ui.stage(command, targets.names):
         outcome = locks.run_locked(
             playbook,
             targets,
@@ -54,7 +59,7 @@ def apply(
         )
     say_changes({name: outcome.hosts[name] for name in targets.names}, ui)
     return Applied(
-        {host.name: failure(host) for host in outcome.hosts.values() if not host.ok},
+        {host.name: failure(host, command) for host in outcome.hosts.values() if not host.ok},
         {n: outcome.hosts[n].results.get("version_changes", {}) for n in targets.names},
     )
 
@@ -69,10 +74,24 @@ def say_changes(hosts: Mapping[str, HostOutcome], ui: Ui) -> None:
         ui.say(f"{shortened(unchanged)}: no changes")
 
 
-def failure(host: HostOutcome) -> HostReport:
-    """The report of a host where a playbook did not come to its end."""
+def failure(host: HostOutcome, command: str) -> HostReport:
+    """The report of a host where the playbook of a ``command`` did not come to its end."""
     report = failed_report(host, ExitCode.FAILED)
     if "lock" in host.results:
         return locks.locked(report, host.results["lock"])
-    where = f"{host.task}: " if host.task else ""
-    return replace(report, error=f"{where}{report.error}")
+    where = "" if host.task.startswith(EXPLAINING) else f"{host.task}: "
+    return replace(
+        report,
+        error=f"{where}{report.error}" if host.task else report.error,
+        error_state=_state(host),
+        error_remedy=f"{report.error_remedy}\nThen again: gpuhost {command} {host.name}".strip(),
+    )
+
+
+def _state(host: HostOutcome) -> str:
+    """What had been changed when a host failed."""
+    if not host.changes:
+        return "nothing had been changed before that"
+    hidden = len(host.changes) - SHOWN_CHANGES
+    shown = [*host.changes[:SHOWN_CHANGES], *([f"and {hidden} more"] if hidden > 0 else [])]
+    return "changed before that, and left so:\n" + "\n".join(shown)

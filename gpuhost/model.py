@@ -137,7 +137,8 @@ class HostReport:
 
     ``error`` is set when the host could not be examined or provisioned at
     all (unreachable, no sudo, playbook failed), ``skipped`` when it was left
-    alone on purpose; ``error_code`` then says how that counts. ``measures``
+    alone on purpose; ``error_code`` then says how that counts, and
+    ``error_state`` what had been changed until then. ``measures``
     are figures to follow over time, the unit in the name
     (``gpu0.temperature_c``); ``partition`` is None where no container was
     started.
@@ -147,6 +148,7 @@ class HostReport:
     results: tuple[CheckResult, ...] = ()
     error: str = ""
     skipped: str = ""
+    error_state: str = ""
     error_remedy: str = ""
     error_code: ExitCode = ExitCode.OK
     duration_s: float = 0.0

@@ -20,6 +20,7 @@ class HostOutcome:
     ``ok`` is only true of a host that took part in the run and came to its
     end. Otherwise ``message`` has the failing task's own words, ``task`` its
     name, ``cause`` its kind and ``remedy`` what to do, where that is known.
+    ``changes`` are the tasks that changed something, in their order.
     ``results`` is what gpuhost's own modules handed back, by key.
     """
 
@@ -32,6 +33,7 @@ class HostOutcome:
     task: str = ""
     cause: Cause | None = None
     remedy: str = ""
+    changes: Sequence[str] = ()
     results: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -49,6 +51,7 @@ class Tally:
         self._hosts = tuple(hosts)
         self._failures: dict[str, HostResult] = {}
         self._results: dict[str, dict[str, Any]] = {}
+        self._changes: dict[str, list[str]] = {}
         self._running: dict[str, str] = {}
         self._task = ""
         self._words: list[Message] = []
@@ -61,6 +64,8 @@ class Tally:
             self._results.setdefault(event.host, {}).update(event.data)
             if event.status in ("failed", "unreachable"):
                 self._failures[event.host] = event
+            elif event.status == "changed":
+                self._changes.setdefault(event.host, []).append(event.task)
         elif isinstance(event, HostStarted):
             self._running[event.host] = event.task
         elif isinstance(event, TaskStarted):
@@ -116,6 +121,7 @@ class Tally:
             task=failure.task,
             cause=cause,
             remedy=remedy,
+            changes=tuple(self._changes.get(name, ())),
             results=results,
         )
 

@@ -91,7 +91,10 @@ def provision(
     run = runs.begin(settings.runs_dir)
     busy = {} if include_busy else {name: _busy(name, planned.busy[name]) for name in planned.busy}
     others = {**planned.failures, **planned.drained, **busy}
-    with secrets.readable(passwords or {}) as variables:
+    with (
+        runs.logged(run, ui) as view,
+        secrets.readable(passwords or {}) as variables,
+    ):
 
         def work(batch: Sequence[str]) -> list[HostReport]:
             hosts = targets.only(batch)
@@ -104,15 +107,15 @@ def provision(
             working = targets.only([n for n in batch if roles[n] or n in planned.unfinished])
             applied = Applied({}, {})
             if working.hosts:
-                applied = apply(PLAYBOOK, working, roles, settings, ui, variables=variables)
-            proven = prove(before_proof(hosts.without(applied.failures)), settings, ui, run)
+                applied = apply(PLAYBOOK, working, roles, settings, view, variables=variables)
+            proven = prove(before_proof(hosts.without(applied.failures)), settings, view, run)
             reports = [applied.failures.get(name) or proven[name] for name in batch]
             back = upgrades.unproven(reports, applied.versions)
-            taken = upgrades.take_back(hosts, settings, ui, back) if auto_rollback else {}
+            taken = upgrades.take_back(hosts, settings, view, back) if auto_rollback else {}
             return [upgrades.told(r, back.get(r.host), taken.get(r.host)) for r in reports]
 
         names = [name for name in planned.plans if name not in others]
-        reports = roll_out(names, strategy or Strategy(), work, ui.say)
+        reports = roll_out(names, strategy or Strategy(), work, view.say)
     report = finished(run, "provision", (*others.values(), *reports))
     return keep(run, report, settings, ui)
 

@@ -162,13 +162,15 @@ def remove(
     ready = planned.ready(include_busy=include_busy)
     others = [_left_alone(one) for name, one in planned.removals.items() if name not in ready]
 
-    def work(batch: Sequence[str]) -> list[HostReport]:
-        with ui.stage("remove", tuple(batch)):
-            outcome = locks.run_locked(PLAYBOOK, targets.only(batch), settings, ui, {})
-        hosts = [outcome.hosts[name] for name in batch]
-        return [_done(host) if host.ok else apply.failure(host) for host in hosts]
+    with runs.logged(run, ui) as view:
 
-    reports = roll_out(ready, strategy or Strategy(), work, ui.say) if ready else []
+        def work(batch: Sequence[str]) -> list[HostReport]:
+            with view.stage("remove", tuple(batch)):
+                outcome = locks.run_locked(PLAYBOOK, targets.only(batch), settings, view, {})
+            hosts = [outcome.hosts[name] for name in batch]
+            return [_done(host) if host.ok else apply.failure(host, "remove") for host in hosts]
+
+        reports = roll_out(ready, strategy or Strategy(), work, view.say) if ready else []
     hosts = (*planned.failures.values(), *others, *reports)
     return keep(run, finished(run, "remove", hosts, complete=False), settings, ui)
 

@@ -58,7 +58,8 @@ def rollback(
         for name, one in planned.rollbacks.items()
         if one not in ready
     ]
-    reports = take_back(targets, settings, ui, run, ready)
+    with runs.logged(run, ui) as view:
+        reports = take_back(targets, settings, view, run, ready)
     report = finished(run, "rollback", (*planned.failures.values(), *others, *reports.values()))
     return keep(run, report, settings, ui)
 

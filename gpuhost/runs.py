@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,13 @@ from uuid import uuid4
 from gpuhost.history.records import Trends
 from gpuhost.model import Desired, RunReport
 from gpuhost.report import WRITERS
+from gpuhost.ui import PlainUi, Ui
+from gpuhost.ui.both import Both
 
 SECRET = ("registry_logins",)
 REPORT_FILES = {"json": "report.json", "junit": "junit.xml"}
 PAGE = "report.html"
+LOG = "log.txt"
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,14 @@ def begin(runs_dir: Path) -> Run:
     started = now()
     run_id = f"{stamp(started)}-{uuid4().hex[:6]}"
     return Run(run_id, started, runs_dir / run_id)
+
+
+@contextmanager
+def logged(run: Run, ui: Ui) -> Iterator[Ui]:
+    """The same view, with what it is told also kept in the run's folder, as plain lines."""
+    run.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (run.folder / LOG).open("w", encoding="utf-8") as stream:
+        yield Both(ui, PlainUi(stream))
 
 
 def keep_evidence(run: Run, evidence: Mapping[str, Any]) -> None:

@@ -117,7 +117,7 @@ def _failing(found: Standing) -> Text:
         return Text("")
     parts = []
     for failing in found.failing[:SHOWN_CHECKS]:
-        what = failing.summary if failing.check == HOST else failing.check
+        what = failing.summary.partition("\n")[0] if failing.check == HOST else failing.check
         parts.append(f"{what} since {moment(failing.since)}")
     more = len(found.failing) - SHOWN_CHECKS
     return Text("\n".join([*parts, f"and {more} more"] if more > 0 else parts))

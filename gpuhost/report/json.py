@@ -53,10 +53,14 @@ def _host(host: HostReport) -> dict[str, Any]:
         "measures": dict(host.measures),
         "partition": _partition(host.partition) if host.partition else None,
         "evidence_path": host.evidence_path or None,
-        "error": {"message": host.error, "remedy": host.error_remedy} if host.error else None,
+        "error": _error(host) if host.error else None,
         "skipped": {"reason": host.skipped, "remedy": host.error_remedy} if host.skipped else None,
         "checks": [_check(result) for result in host.results],
     }
+
+
+def _error(host: HostReport) -> dict[str, str]:
+    return {"message": host.error, "state": host.error_state, "remedy": host.error_remedy}
 
 
 def _check(result: CheckResult) -> dict[str, Any]:
@@ -98,6 +102,7 @@ def _host_of(host: Mapping[str, Any]) -> HostReport:
         results=tuple(_result_of(check) for check in host["checks"]),
         error=error["message"],
         skipped=skipped["reason"],
+        error_state=error.get("state", ""),
         error_remedy=error["remedy"] or skipped["remedy"],
         error_code=ExitCode(host["exit_code"] if host["error"] or host.get("skipped") else 0),
         duration_s=host["duration_s"],

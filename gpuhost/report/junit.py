@@ -66,7 +66,7 @@ def _unexamined(host: HostReport) -> ET.Element:
     tag = _TAGS.get(host.verdict, "error")
     words = _clean(host.error or host.skipped)
     problem = ET.SubElement(case, tag, message=words, type=str(host.verdict))
-    problem.text = _clean(host.error_remedy)
+    problem.text = _clean("\n".join(filter(None, (host.error_state, host.error_remedy))))
     return case
 
 

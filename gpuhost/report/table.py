@@ -99,7 +99,8 @@ def _write_host(console: Console, host: HostReport) -> None:
     if host.error or host.skipped:
         console.print()
         kind = "error" if host.error else "skipped"
-        _indented(console, _grid([(kind, Text(host.error or host.skipped))]), 4)
+        grounds = ((kind, host.error or host.skipped), ("state", host.error_state))
+        _indented(console, _grid((name, Text(words)) for name, words in grounds if words), 4)
         _write_remedy(console, host.error_remedy)
     for first, *others in of_one_cause(host):
         console.print()

@@ -12,7 +12,7 @@ from typing import TextIO
 from gpuhost.ui.base import Ui
 from gpuhost.ui.plain import PlainUi
 
-__all__ = ["Ui", "choose"]
+__all__ = ["PlainUi", "Ui", "choose"]
 
 
 def choose(stream: TextIO | None = None, *, quiet: bool = False) -> Ui:

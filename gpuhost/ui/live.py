@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import indent
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -72,7 +73,7 @@ class LiveUi(Ui):
         if event.status == "changed" and not self._shows_all(self._tracker):
             self._changed.append(event)
         else:
-            self._console.print(self._line(event))
+            self._console.print(self._line(event, self._tracker.reason(event)))
 
     def _tell_changed(self, tracker: Tracker) -> None:
         """Of a fleet, one line for what a task changed: one a host would rush by."""
@@ -89,7 +90,7 @@ class LiveUi(Ui):
             )
         self._changed.clear()
 
-    def _line(self, event: HostResult) -> Text:
+    def _line(self, event: HostResult, reason: str) -> Text:
         mark, style = MARKS[event.status]
         line = Text.assemble(
             (f"  {mark} ", style),
@@ -97,8 +98,8 @@ class LiveUi(Ui):
             label(event),
             (f"  {duration(event.duration_s)}", "dim"),
         )
-        if event.status != "changed" and event.message:
-            line.append(f"\n      {event.message}", style="red")
+        if reason:
+            line.append("\n" + indent(reason, " " * 6), style="red")
         return line
 
     def _room(self) -> int:

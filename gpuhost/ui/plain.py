@@ -14,6 +14,7 @@ from gpuhost.ui.tracker import Tracker, duration, label
 
 HEARTBEAT_S = 30.0
 SHOWN_HOSTS = 5
+MARGIN = " " * 10
 
 
 class PlainUi(Ui):
@@ -57,7 +58,8 @@ class PlainUi(Ui):
             return
         self._tracker.follow(event)
         if isinstance(event, HostResult) and event.status in ("changed", "failed", "unreachable"):
-            words = f"  {event.message}" if event.status != "changed" and event.message else ""
+            first, *others = self._tracker.reason(event).splitlines() or [""]
+            words = "".join([f"  {first}" if first else "", *(f"\n{MARGIN}{o}" for o in others)])
             took = duration(event.duration_s)
             self.say(f"{event.host}  {label(event)}  {event.status}  {took}{words}")
 

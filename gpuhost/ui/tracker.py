@@ -39,6 +39,7 @@ class Tracker:
     clock: Clock = time.monotonic
     began: float = 0.0
     hosts: dict[str, HostProgress] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.began = self.clock()
@@ -58,6 +59,13 @@ class Tracker:
         host.between = True
         if event.status in ("failed", "unreachable"):
             host.ended = event.status
+
+    def reason(self, event: HostResult) -> str:
+        """Why a task failed; nothing where it repeats what the host's last failure said."""
+        if event.status == "changed" or self.reasons.get(event.host) == event.message:
+            return ""
+        self.reasons[event.host] = event.message
+        return event.message
 
     def elapsed(self, host: HostProgress) -> float:
         """Seconds that the host has been at its present task, or has waited for the next."""

@@ -85,6 +85,10 @@ def test_a_file_of_another_package_is_named_and_the_way_told_leads_to_a_good_hos
     assert failed.code == 1
     assert "trying to overwrite '/usr/bin/nvidia-smi', which is also in package site-tools" in error
     assert error.splitlines()[-1].endswith("apt-get --fix-broken install")
+    assert report["error"]["state"] == "nothing had been changed before that"
+    assert report["error"]["remedy"].endswith(f"gpuhost provision {host}")
+    log = (lab.project / "state/gpuhost/runs/latest/log.txt").read_text()
+    assert "also in package site-tools" in log
     stopped = lab.run("provision", host, "--yes")
     assert "broken-packages" in stopped.stdout + stopped.stderr
     lab.exec(host, ["sh", "-ec", "dpkg --remove site-tools; apt-get --fix-broken install -y"])

@@ -56,6 +56,22 @@ def test_plain_lines_say_what_changed_and_what_failed_but_not_what_was_fine() ->
     assert lines[3].startswith("provision: done in")
 
 
+def test_what_a_host_said_of_its_failure_is_not_said_twice() -> None:
+    stream = io.StringIO()
+    ui = PlainUi(stream)
+    with ui.stage("provision", ["lab-01"]):
+        ui.listen(ended("failed", "no space left:\n/var is full"))
+        ui.listen(ended("failed", "no space left:\n/var is full"))
+        ui.listen(ended("failed", "another reason"))
+    lines = [line.split("  ", 1)[1] for line in stream.getvalue().splitlines()]
+    assert lines[1:5] == [
+        "lab-01  docker_ce: Install  failed  1.5 s  no space left:",
+        "        /var is full",
+        "lab-01  docker_ce: Install  failed  1.5 s",
+        "lab-01  docker_ce: Install  failed  1.5 s  another reason",
+    ]
+
+
 def test_a_long_task_gives_a_sign_of_life() -> None:
     spoken = threading.Event()
 
