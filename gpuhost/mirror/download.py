@@ -29,7 +29,10 @@ def read(url: str, *, sha256: str = "", optional: bool = False) -> bytes:
             return b""
         raise _refused(url, error) from error
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise MirrorError(f"{url} is not what its repository announced.", "Try again later.")
+        raise MirrorError(
+            f"{url} is not what was announced: its SHA-256 is another.",
+            "Try again later, or correct the checksum where it was declared by you.",
+        )
     return content
 
 

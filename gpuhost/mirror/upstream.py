@@ -6,6 +6,8 @@ an operating system and for versions: what is downloaded is what they install.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,12 +20,13 @@ import yaml
 from gpuhost import inventory
 from gpuhost.errors import MirrorError
 from gpuhost.mirror import indices, modules, rpmrepo
-from gpuhost.mirror.download import fetch
+from gpuhost.mirror.download import fetch, read
 from gpuhost.mirror.indices import Index, Offered
 from gpuhost.mirror.layout import System
 from gpuhost.mirror.resolve import resolve
 from gpuhost.parse.versions import upstream
 
+MIG_MANAGER_URL, MIG_MANAGER_SHA256 = "nvidia_mig_manager_url", "nvidia_mig_manager_sha256"
 ROLES = ("docker_ce", "nvidia_driver", "nvidia_container_toolkit")
 Progress = Callable[[str], None]
 
@@ -104,7 +107,26 @@ def download(
         if not index.is_signed:
             rpmrepo.check_packages(files, armoured)
         packages += len(chosen)
+    if url := str(wanted.variables.get(MIG_MANAGER_URL, "")):
+        progress(f"Reading {url}")
+        fresh += fetch_known(url, folder, str(wanted.variables.get(MIG_MANAGER_SHA256, "")))
+        packages += 1
     return Downloaded(folder, packages, fresh, streams)
+
+
+def fetch_known(url: str, folder: Path, sha256: str) -> bool:
+    """Have a package that is in no repository, known by its checksum; whether it came just now."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise MirrorError(
+            f"Nothing vouches for {url}.", f"Declare its SHA-256 as {MIG_MANAGER_SHA256}."
+        )
+    target = folder / url.rpartition("/")[2]
+    if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256.lower():
+        return False
+    content = read(url, sha256=sha256.lower())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    return True
 
 
 def fabric_manager(kind: str, version: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from gpuhost.lab.faults import find, injected
 
 LAYOUTS = {
     "whole": [{"devices": "all", "mig-enabled": False}],
+    "half": [{"devices": [0], "mig-enabled": True, "mig-devices": {"3g.20gb": 1}}],
     "mixed": [
         {"devices": [0], "mig-enabled": True, "mig-devices": {"3g.20gb": 1, "1g.5gb": 2}},
         {"devices": [1], "mig-enabled": False},
@@ -28,10 +30,10 @@ LAYOUTS = {
 TRAINING = "import os, time; os.open('/dev/nvidia0', os.O_PATH); time.sleep(600)"
 
 
-def declare(lab: Lab, host: str, layout: str) -> None:
+def declare(lab: Lab, host: str, layout: str, **others: str) -> None:
     folder = lab.project / "inventories/lab/host_vars"
     folder.mkdir(exist_ok=True)
-    declared = {"nvidia_mig_layout": layout, "nvidia_mig_config": LAYOUTS}
+    declared = {"nvidia_mig_layout": layout, "nvidia_mig_config": LAYOUTS, **others}
     Path(folder / f"{host}.yml").write_text(yaml.safe_dump(declared))
 
 
@@ -43,6 +45,44 @@ def divided(lab: Lab) -> Iterator[str]:
     lab.ok("provision", name, "--yes")
     yield name
     room.down([name], silent)
+
+
+@pytest.mark.slow
+def test_the_manager_of_a_release_is_installed_by_its_checksum_and_the_plan_knows_its_version(
+    lab: Lab,
+) -> None:
+    host = lab.up("lab-83", "--gpus", "1")
+    file = next((room.settings.load().state / "mirror/cuda/debian12/x86_64").glob("*mig-man*.deb"))
+    variables = yaml.safe_load((lab.project / "inventories/lab/hosts.yml").read_text())
+    base = find_variable(variables, "nvidia_driver_repo_url")
+    release = {
+        "nvidia_mig_manager_url": f"{base}/{file.name}",
+        "nvidia_mig_manager_sha256": "0" * 64,
+    }
+    declare(lab, host, "half", **release)
+    refused = lab.run("provision", host, "--yes")
+    assert refused.code == 1
+    assert "checksum" in refused.stdout
+    release["nvidia_mig_manager_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    declare(lab, host, "half", **release)
+    version = file.name.split("_")[1]
+    assert f"nvidia-mig-manager  {version}" in lab.ok("plan", host).stdout
+    lab.ok("provision", host, "--yes")
+    assert parts(lab, host) == ["3g.20gb"]
+    assert lab.ok("plan", host).stdout == f"{host}: nothing to change\n"
+    assert "nvidia-mig-manager\n" in lab.exec(host, ["apt-mark", "showhold"])
+    room.down([host], silent)
+
+
+def find_variable(inventory: object, name: str) -> str:
+    """A variable of the lab's inventory, wherever it is declared in it."""
+    found = [
+        value
+        for line in yaml.safe_dump(inventory).splitlines()
+        for key, _, value in [line.strip().partition(": ")]
+        if key == name
+    ]
+    return found[0]
 
 
 def parts(lab: Lab, host: str) -> list[str]:

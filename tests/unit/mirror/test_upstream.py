@@ -191,6 +191,47 @@ def test_rpms_had_another_name_for_the_fabric_manager_once() -> None:
     assert fabric_manager("rpm", "580.2.1") == {"nvidia-fabricmanager": "580.2.1"}
 
 
+@pytest.fixture
+def mig_manager(tmp_path: Path) -> dict[str, str]:
+    """Variables that say where nvidia-mig-manager is, which no repository has."""
+    (tmp_path / "release").mkdir()
+    package = Package("nvidia-mig-manager", "0.14.4-1", "divides GPUs")
+    file = pack_deb(package, tmp_path / "tree", tmp_path / "release")
+    return {
+        "nvidia_mig_manager_url": f"file:{file}",
+        "nvidia_mig_manager_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+
+
+def test_a_package_of_no_repository_comes_by_its_checksum_and_is_served_with_the_driver(
+    apt_upstream: dict[str, Any], mig_manager: dict[str, str], tmp_path: Path
+) -> None:
+    wanted = Wanted(driver="580", variables=apt_upstream | mig_manager)
+    there = download_all(tmp_path / "in", NOBLE, wanted)
+    assert there.packages == there.fresh == 14
+    assert download_all(tmp_path / "in", NOBLE, wanted).fresh == 0
+    build(tmp_path / "site", NOBLE, there.folder, "http://mirror.example.com")
+    served = tmp_path / "site/www" / NOBLE.driver
+    assert (served / "nvidia-mig-manager_0.14.4-1_amd64.deb").exists()
+    assert "Package: nvidia-mig-manager\n" in (served / "Packages").read_text()
+
+
+@pytest.mark.parametrize(
+    ("declared", "complaint"), [("", "Nothing vouches"), ("0" * 64, "its SHA-256 is another")]
+)
+def test_a_package_of_no_repository_is_refused_without_its_checksum(
+    apt_upstream: dict[str, Any],
+    mig_manager: dict[str, str],
+    tmp_path: Path,
+    declared: str,
+    complaint: str,
+) -> None:
+    variables = apt_upstream | mig_manager | {"nvidia_mig_manager_sha256": declared}
+    with pytest.raises(MirrorError, match=complaint):
+        download_all(tmp_path / "in", NOBLE, Wanted(driver="580", variables=variables))
+    assert list((tmp_path / "in").glob("nvidia-mig-manager*")) == []
+
+
 def test_a_version_that_is_not_there_is_refused_with_those_that_are(
     apt_upstream: dict[str, Any], tmp_path: Path
 ) -> None:
