@@ -66,7 +66,7 @@ def example_values() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(EXAMPLE.glob("group_vars/*/*.yml")):
         # A commented variable is one that would be valid without its comment sign.
-        text = re.sub(r"(?m)^# (?=[a-z_]+: \S)", "", path.read_text())
+        text = re.sub(r"(?m)^# (?=[a-z0-9_]+: \S)", "", path.read_text())
         found |= yaml.safe_load(text)
     return found
 
@@ -79,7 +79,7 @@ def test_the_example_inventory_shows_every_variable_and_no_other() -> None:
 def test_what_is_commented_out_in_the_example_is_the_default() -> None:
     declared = specs.load(roles.ROLES).variables
     for path in sorted(EXAMPLE.glob("group_vars/*/*.yml")):
-        for name, value in re.findall(r"(?m)^# ([a-z_]+): (\S.*)$", path.read_text()):
+        for name, value in re.findall(r"(?m)^# ([a-z0-9_]+): (\S.*)$", path.read_text()):
             assert yaml.safe_load(value) == declared[name].default, name
 
 
