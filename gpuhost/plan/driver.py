@@ -11,6 +11,8 @@ LABEL = "driver"
 ROLE = "nvidia_driver"
 MODULE = "nvidia-driver"
 PERSISTENCED = "nvidia-persistenced.service"
+DROP_IN = "/etc/systemd/system/nvidia-persistenced.service.d/gpuhost.conf"
+WITHOUT_PERSISTENCE = " --no-persistence-mode"
 BLACKLIST = "/etc/modprobe.d/gpuhost-nouveau.conf"
 
 
@@ -38,15 +40,39 @@ def last(host: Host) -> Iterator[Change]:
         yield Change(LABEL, "load", "the driver's kernel modules")
     elif replacement(host):
         yield Change(LABEL, "reload", "the driver's kernel modules", note=replacement(host))
+    drop_in = list(_drop_in(host))
+    yield from drop_in
     if not changes_packages(host):
-        yield from _persistenced(host)
+        yield from _persistenced(host, restarted=bool(drop_in))
 
 
-def _persistenced(host: Host) -> Iterator[Change]:
+def _drop_in(host: Host) -> Iterator[Change]:
+    """What has Ubuntu's nvidia-persistenced keep the driver initialized, as other systems' do."""
+    if host.facts.system["os_id"] != "ubuntu":
+        return
+    text = host.persistenced_unit
+    if text is None:
+        if DROP_IN not in host.files:
+            note = "where the package's unit starts without persistence mode"
+            yield Change(LABEL, "write", DROP_IN, note=note)
+        return
+    start = next((line for line in text.splitlines() if line.startswith("ExecStart=")), "")
+    if WITHOUT_PERSISTENCE not in start:
+        return
+    content = f"[Service]\nExecStart=\n{start.replace(WITHOUT_PERSISTENCE, '')}\n"
+    if DROP_IN not in host.files:
+        yield Change(LABEL, "write", DROP_IN)
+    elif not host.has_file(DROP_IN, content):
+        yield Change(LABEL, "rewrite", DROP_IN, note="it is not as it was written")
+
+
+def _persistenced(host: Host, *, restarted: bool) -> Iterator[Change]:
     found = unit(host.facts.driver["units"], PERSISTENCED)
     if found and found["enabled_state"] == "disabled":
         yield Change(LABEL, "enable", PERSISTENCED)
-    if found and found["active_state"] != "active":
+    if found and restarted:
+        yield Change(LABEL, "restart", PERSISTENCED, note="its drop-in changes")
+    elif found and found["active_state"] != "active":
         yield Change(LABEL, "start", PERSISTENCED)
 
 

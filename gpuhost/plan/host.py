@@ -62,6 +62,13 @@ class Host:
         # Evidence that was kept by an earlier gpuhost does not have them.
         return self.facts.provisioning.get("streams", {})
 
+    @property
+    def persistenced_unit(self) -> str | None:
+        """The unit that nvidia-persistenced's package brought; None where there is none."""
+        # Evidence that was kept by an earlier gpuhost does not have it.
+        text: str | None = self.facts.provisioning.get("persistenced_unit")
+        return text
+
     @cached_property
     def candidates(self) -> Mapping[str, Policy]:
         """What the package manager would choose from, as far as it has read lists."""

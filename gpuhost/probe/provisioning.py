@@ -15,6 +15,7 @@ from gpuhost.probe.schema import Command, ConfigFile, Provisioning
 
 STAMPS = "/var/lib/gpuhost/stamps"
 LEDGER = "/var/lib/gpuhost/ledger"
+PERSISTENCED_UNIT = "/usr/lib/systemd/system/nvidia-persistenced.service"
 # Where the roles write and remove files.
 FOLDERS = (
     "/etc/apt/sources.list.d",
@@ -49,6 +50,7 @@ def collect(context: Context) -> Provisioning:
         "files": [file for file in files if file],
         "packages": installed,
         "streams": streams(root),
+        "persistenced_unit": root.read(PERSISTENCED_UNIT),
         "candidates": candidates(context),
         "lists_read": any(root.list("/var/lib/apt/lists", "*_Packages*")),
         "dockerd_started_at": dockerd_started_at(context),

@@ -396,6 +396,7 @@ class Provisioning(TypedDict):
     files: List[ConfigFile]  # in the folders that the roles write to
     packages: List[Package]  # everything installed
     streams: Dict[str, str]  # of dnf's modules, those that are enabled
+    persistenced_unit: Optional[str]  # text of the unit that nvidia-persistenced's package brought
     candidates: Optional[Command]  # apt-cache policy, or dnf repoquery
     lists_read: bool  # whether apt has package lists
     dockerd_started_at: Optional[float]

@@ -37,6 +37,24 @@ def test_ubuntus_persistenced_is_started_in_persistence_mode(ubuntu: Target) -> 
     assert "--no-persistence-mode" not in ubuntu.run("pgrep", "--list-full", "nvidia-persiste")
 
 
+def test_a_drop_in_that_somebody_changed_is_planned_and_written_again(
+    lab: Lab, ubuntu: Target
+) -> None:
+    path = "/etc/systemd/system/nvidia-persistenced.service.d/gpuhost.conf"
+    content = ubuntu.run("cat", path)
+    ubuntu.write(path, "[Service]\n")
+    plan = lab.ok("plan", ubuntu.name).stdout
+    assert f"rewrite   {path}" in plan
+    assert "restart   nvidia-persistenced.service" in plan
+    lab.ok("provision", ubuntu.name, "--yes")
+    assert ubuntu.run("cat", path) == content
+    assert lab.ok("plan", ubuntu.name).stdout == f"{ubuntu.name}: nothing to change\n"
+    ubuntu.run("rm", path)
+    assert f"write     {path}" in lab.ok("plan", ubuntu.name).stdout
+    lab.ok("provision", ubuntu.name, "--yes")
+    assert ubuntu.run("cat", path) == content
+
+
 def test_another_branch_on_ubuntu_changes_its_pin_and_the_names_of_packages(
     ubuntu: Target,
 ) -> None:

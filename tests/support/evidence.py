@@ -521,6 +521,7 @@ def _provisioning() -> Provisioning:
         files=[],
         packages=[],
         streams={},
+        persistenced_unit=None,
         candidates=None,
         lists_read=True,
         dockerd_started_at=1e9,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ CUDA_SOURCE = "/etc/apt/sources.list.d/nvidia-cuda.sources"
 DOCKER_SOURCE = "/etc/apt/sources.list.d/docker.sources"
 DAEMON_JSON = "/etc/docker/daemon.json"
 OTHER_RUNTIME = '"x" → "nvidia-container-runtime"'
+DROP_IN = "/etc/systemd/system/nvidia-persistenced.service.d/gpuhost.conf"
 TOOLKIT_KEY = "/etc/apt/keyrings/nvidia-container-toolkit.asc"
 
 
@@ -113,6 +115,49 @@ def unit(section: str, name: str, **values: str) -> Spoil:
                 each.update(values)
 
     return spoil
+
+
+def on_ubuntu(unit_text: str | None, drop_in: str | None = None) -> Spoil:
+    """Ubuntu's nvidia-persistenced, which starts without persistence mode."""
+
+    def spoil(evidence: Evidence) -> None:
+        data(evidence, "system")["os_id"] = "ubuntu"
+        section = data(evidence, "provisioning")
+        section["persistenced_unit"] = unit_text
+        if drop_in is not None:
+            digest = hashlib.sha256(drop_in.encode()).hexdigest()
+            file = {"path": DROP_IN, "mode": "0644", "changed_at": 0.0, "sha256": digest}
+            section["files"].append(file)
+
+    return spoil
+
+
+REWRITTEN = f"driver: rewrite {DROP_IN} (it is not as it was written)"
+UBUNTUS_UNIT = "[Service]\nExecStart=/usr/bin/nvidia-persistenced --verbose --no-persistence-mode\n"
+OUR_DROP_IN = "[Service]\nExecStart=\nExecStart=/usr/bin/nvidia-persistenced --verbose\n"
+RESTARTED = "driver: restart nvidia-persistenced.service (its drop-in changes)"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (on_ubuntu(UBUNTUS_UNIT), [f"driver: write {DROP_IN}", RESTARTED]),
+        (
+            on_ubuntu(UBUNTUS_UNIT, "[Service]\n"),
+            [REWRITTEN, RESTARTED],
+        ),
+        (on_ubuntu(UBUNTUS_UNIT, OUR_DROP_IN), []),
+        (on_ubuntu(UBUNTUS_UNIT.replace(" --no-persistence-mode", "")), []),
+    ],
+)
+def test_ubuntus_persistenced_is_planned_to_keep_the_driver_initialized(
+    spoil: Spoil, expected: list[str]
+) -> None:
+    evidence = conforming_evidence()
+    spoil(evidence)
+    # The rest of this host is Debian's.
+    found = [each for each in words(planned(evidence)) if "persistenced.service" in each]
+    assert found == expected
 
 
 def lose_cdi(evidence: Evidence) -> None:
