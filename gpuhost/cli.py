@@ -5,6 +5,7 @@ Heavy imports stay inside the commands, so that ``gpuhost --help`` is quick.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -65,6 +66,20 @@ COMMANDS = (
 )
 
 
+# Why a file or folder of this machine cannot be used, where that is no fault of gpuhost's.
+OF_THIS_MACHINE = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
+
+
 @click.group(
     cls=InOrder,
     epilog=EPILOG,
@@ -115,6 +130,10 @@ def run(arguments: list[str]) -> ExitCode:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (or Python complains at exit)
         return ExitCode.FAILED
+    except OSError as error:
+        if error.errno not in OF_THIS_MACHINE:
+            return _report_bug(error, debug)
+        return _explain(_of_this_machine(error), debug)
     except Exception as error:  # noqa: BLE001  (the last resort: a bug, reported as one)
         return _report_bug(error, debug)
 
@@ -126,6 +145,16 @@ def _explain(error: GpuhostError, debug: bool) -> ExitCode:
     if error.remedy:
         click.echo(f"  {error.remedy}", err=True)
     return error.exit_code
+
+
+def _of_this_machine(error: OSError) -> GpuhostError:
+    """A file or folder that cannot be used, which is nothing that gpuhost can mend."""
+    if error.filename is None:
+        return GpuhostError(f"Output could not be written: {error.strerror}.", "See: df -h")
+    return GpuhostError(
+        f"{error.filename} on this machine: {error.strerror}.",
+        "Name another place, or make it one that can be read and written.",
+    )
 
 
 def _report_bug(error: Exception, debug: bool) -> ExitCode:

@@ -96,10 +96,22 @@ class MirrorError(GpuhostError):
     exit_code = ExitCode.SETUP
 
 
+class StateError(GpuhostError):
+    """The folder in which gpuhost keeps what it did cannot be used."""
+
+    exit_code = ExitCode.SETUP
+
+
 class LabError(GpuhostError):
     """The rehearsal lab cannot do what was asked on this machine."""
 
     exit_code = ExitCode.SETUP
+
+
+class UnknownLabHostError(LabError):
+    """A rehearsal host that the lab does not have."""
+
+    exit_code = ExitCode.USAGE
 
 
 class Interrupted(GpuhostError):  # noqa: N818  (no error: what the user asked for)

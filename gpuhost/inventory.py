@@ -157,7 +157,7 @@ class Inventory:
     def _unknown(self, terms: Sequence[str]) -> InventoryError:
         named = self.hosts + tuple(self.groups)
         words = [
-            f"{term} is neither a host nor a group of {self.path}."
+            f"{term or repr(term)} is neither a host nor a group of {self.path}."
             + did_you_mean(term.lstrip("!&"), named)
             for term in terms
         ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from gpuhost.errors import StateError
 from gpuhost.history.records import Trends
 from gpuhost.model import Desired, RunReport
 from gpuhost.report import WRITERS
@@ -51,7 +52,18 @@ def stamp(moment: str) -> str:
 
 
 def begin(runs_dir: Path) -> Run:
-    """A new run; its folder is made when something is kept."""
+    """A new run; its folder is made when something is kept.
+
+    Raises:
+        StateError: nothing can be kept there, which is better known before a host is touched.
+    """
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StateError(
+            f"Runs cannot be kept in {runs_dir}: {error.strerror}.",
+            "Make that folder writable, or set GPUHOST_STATE_DIR to another one.",
+        ) from error
     started = now()
     run_id = f"{stamp(started)}-{uuid4().hex[:6]}"
     return Run(run_id, started, runs_dir / run_id)

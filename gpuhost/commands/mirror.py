@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def mirror_build(
     from gpuhost.ui import choose
 
     found, streams = layout.find(system), ""
+    if not re.match(r"https?://.|file:.", url):
+        raise UsageError(f"{url!r} is no URL.", "Give one like --url http://mirror.example.com")
     if packages is None:
         asked = upstream.Wanted(**{**wanted, "variables": _variables(wanted["variables"])})
         packages = folder / "packages" / found.name
@@ -83,7 +86,11 @@ def mirror_build(
 def _variables(file: Path | None) -> dict[str, Any]:
     import yaml
 
-    content = yaml.safe_load(file.read_text()) if file else {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file else {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())
+        raise UsageError(f"{file} is no YAML: {why}.", "Correct the file.") from error
     if not isinstance(content, dict):
         raise UsageError(f"{file} holds no variables.", "Write them as NAME: VALUE lines.")
     return content

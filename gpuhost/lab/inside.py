@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpuhost.errors import LabError
+from gpuhost.errors import LabError, UnknownLabHostError
 from gpuhost.lab import cgroups, host
 from gpuhost.lab.settings import load
 from gpuhost.lab.state import HostRecord, Store
@@ -103,12 +103,14 @@ def _keep_going(pid: int) -> None:
 
 
 def recorded(name: str) -> HostRecord:
-    """The record of a host; LabError where the lab has no such host."""
+    """The record of a host; UnknownLabHostError where the lab has no such host."""
     store = Store(load().state)
     record = store.host(name)
     if record is None:
         names = ", ".join(known.name for known in store.hosts()) or "none"
-        raise LabError(f"The lab has no host {name}; it has: {names}.", "Run: gpuhost lab list")
+        raise UnknownLabHostError(
+            f"The lab has no host {name!r}; it has: {names}.", "Run: gpuhost lab list"
+        )
     return record
 
 

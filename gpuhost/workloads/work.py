@@ -33,7 +33,7 @@ class WorkloadError(GpuhostError):
 
 
 class HostUnreadError(GpuhostError):
-    """A host of which it is not known what GPUs it has, or who uses them."""
+    """A host that cannot be asked: what GPUs it has, who uses them, or what it runs."""
 
     exit_code = ExitCode.UNREACHABLE
 
@@ -137,6 +137,7 @@ def ask(
     """Let the module ``workload`` do something on the one host of ``targets``.
 
     Raises:
+        HostUnreadError: the host could not be reached.
         WorkloadError: it could not be done.
     """
     (host,) = targets.names
@@ -153,6 +154,8 @@ def ask(
             forks=settings.forks,
         )
     found = outcome.hosts[host]
+    if found.unreachable:
+        raise HostUnreadError(f"{host}: {found.message}", found.remedy)
     if not found.ok:
         raise WorkloadError(
             f"{host}: {found.message}",

@@ -115,6 +115,55 @@ def test_a_bug_is_said_to_be_one(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["mirror", "build", "m", "--os", "debian12", "--url", "mirror"], "'mirror' is no URL"),
+        (["mirror", "build", "m", "--variables", "{broken}"], "is no YAML: "),
+        (["mirror", "build", "m", "--variables", "{binary}"], "is no YAML: "),
+        (["lab", "down", "nobody"], "The lab has no host 'nobody'"),
+        (["lab", "ssh", "nobody"], "The lab has no host 'nobody'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_an_operator_gets_wrong_is_told_and_exits_2(
+    arguments: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GPUHOST_LAB_STATE", str(tmp_path))
+    files = {"broken": tmp_path / "broken.yml", "binary": tmp_path / "binary.yml"}
+    files["broken"].write_text("{")
+    files["binary"].write_bytes(b"\xff\xfe")
+    words = [word.format_map({k: str(v) for k, v in files.items()}) for word in arguments]
+    if "--variables" in words:
+        words += ["--os", "debian12", "--url", "http://mirror.example.com"]
+    assert cli.run(words) is ExitCode.USAGE
+    assert complaint in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written_is_no_bug() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gpuhost", "checks", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == ExitCode.SETUP
+    assert done.stderr.startswith("error: Output could not be written: No space left on device.")
+
+
+def test_a_place_that_cannot_be_written_to_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["workload", "render", "training", "--to", "/proc/nope"]) is ExitCode.SETUP
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: /proc/nope on this machine: No such file or directory.")
+
+
+@pytest.mark.parametrize(
     ("raised", "code"),
     [(KeyboardInterrupt, ExitCode.INTERRUPTED), (cli.Terminated, ExitCode.TERMINATED)],
 )

@@ -3,7 +3,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
+
 from gpuhost import runs
+from gpuhost.errors import StateError
 from gpuhost.events import HostResult
 from gpuhost.ui import PlainUi
 
@@ -20,6 +23,11 @@ def test_a_run_keeps_in_its_folder_what_was_shown(tmp_path: Path) -> None:
     assert [line[8:] for line in log.splitlines()] == [
         line[8:] for line in shown.getvalue().splitlines()
     ]
+
+
+def test_a_place_where_no_run_can_be_kept_is_refused_before_anything_is_done() -> None:
+    with pytest.raises(StateError, match="cannot be kept in /proc/nope/runs: No such file"):
+        runs.begin(Path("/proc/nope/runs"))
 
 
 def test_what_a_run_keeps_is_for_its_owner_alone(tmp_path: Path) -> None:
