@@ -148,7 +148,7 @@ def build(
     cache: Path, www: Path, releases: Sequence[Release], progress: Progress = lambda _: None
 ) -> Keys:
     """Make ``www`` hold every repository for these releases; returns their keys."""
-    keys = _keys(cache)
+    keys = signing_keys(cache)
     parts = [part for release in releases for part in _release_parts(cache, release, keys)]
     parts.append(_toolkit_part(cache, keys))
     # Docker's packages use every core by themselves; the others mostly wait for the network.
@@ -186,7 +186,8 @@ class Part:
         _link(www / self.path, built)
 
 
-def _keys(cache: Path) -> Keys:
+def signing_keys(cache: Path) -> Keys:
+    """The keys that the repositories are signed with, made where the cache has none."""
     folder = cache / "keys"
     names = ("debian", "docker", "driver", "toolkit")
     return Keys(**{name: signing.signing_key(folder, f"lab-{name}") for name in names})
