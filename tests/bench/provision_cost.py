@@ -44,6 +44,7 @@ FULL_MOST, CONFORMING_MOST = 0.2, 0.1
 # A bare host against plain apt-get: with a real driver's weight, and with the lab's packages.
 REAL_MOST, LIGHT_MOST = 1.5, 4.0
 BOOT_LIMIT_S = 60
+INSTALL_LIMIT_S = 1800
 # What a package manager needs to know, as the roles leave it.
 CONFIGURATION = (
     "/etc/apt/sources.list.d",
@@ -90,7 +91,7 @@ def provision(lab: Lab, *options: str) -> float:
 
 
 def sh(lab: Lab, host: str, script: str, stdin: str | None = None) -> str:
-    return lab.exec(host, ["sh", "-ec", script], stdin=stdin)
+    return lab.exec(host, ["sh", "-ec", script], stdin, INSTALL_LIMIT_S)
 
 
 def conforming(lab: Lab, rounds: int) -> Ratio:

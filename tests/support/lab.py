@@ -90,9 +90,11 @@ class Lab:
         assert ran.code == 0, f"gpuhost {' '.join(words)}: {ran.code}\n{ran.stdout}\n{ran.stderr}"
         return ran
 
-    def exec(self, host: str, argv: Sequence[str], stdin: str | None = None) -> str:
+    def exec(
+        self, host: str, argv: Sequence[str], stdin: str | None = None, timeout_s: float = 120
+    ) -> str:
         """Run a command as root in a host, past gpuhost's engine and ssh."""
-        return room.execute(host, argv, stdin=stdin, timeout_s=120)
+        return room.execute(host, argv, stdin=stdin, timeout_s=timeout_s)
 
     def up(self, name: str, *options: str) -> str:
         self.ok("lab", "up", name, *options)
