@@ -13,6 +13,7 @@ from gpuhost.inventory import desired_states
 from gpuhost.model import HostReport, RunReport
 from gpuhost.plan import gpus_in_use
 from gpuhost.rollback_plan import HostRollback, plan
+from gpuhost.rollout import Strategy, roll_out
 from gpuhost.runs import Run
 from gpuhost.settings import Settings
 from gpuhost.targets import Targets
@@ -48,9 +49,15 @@ def make_plans(targets: Targets, settings: Settings, ui: Ui, only: Collection[st
 
 
 def rollback(
-    targets: Targets, settings: Settings, ui: Ui, planned: Planned, *, include_busy: bool = False
+    targets: Targets,
+    settings: Settings,
+    ui: Ui,
+    planned: Planned,
+    *,
+    strategy: Strategy | None = None,
+    include_busy: bool = False,
 ) -> RunReport:
-    """Take the hosts back, and prove them as what they then are."""
+    """Take the hosts back, a batch at a time, and prove them as what they then are."""
     run = runs.begin(settings.runs_dir)
     ready = planned.ready(include_busy=include_busy)
     others = [
@@ -59,8 +66,14 @@ def rollback(
         if one not in ready
     ]
     with runs.logged(run, ui) as view:
-        reports = take_back(targets, settings, view, run, ready)
-    report = finished(run, "rollback", (*planned.failures.values(), *others, *reports.values()))
+
+        def work(batch: Sequence[str]) -> list[HostReport]:
+            reports = take_back(targets, settings, view, run, [ways[name] for name in batch])
+            return [reports[name] for name in batch]
+
+        ways = {one.host: one for one in ready}
+        reports = roll_out(list(ways), strategy or Strategy(), work, view.say) if ways else []
+    report = finished(run, "rollback", (*planned.failures.values(), *others, *reports))
     return keep(run, report, settings, ui)
 
 

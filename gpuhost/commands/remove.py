@@ -111,7 +111,9 @@ def _confirm(names: tuple[str, ...]) -> None:
 def _show_result(host: HostReport) -> None:
     words = host.error or host.skipped
     if words:
-        click.echo(f"{host.host}: {words}\n  {host.error_remedy}".rstrip())
+        click.echo(f"{host.host}: {words}")
+        for line in (*host.error_state.splitlines(), *host.error_remedy.splitlines()):
+            click.echo(f"  {line}")
     for result in host.results:
         click.echo(f"{host.host}: is {result.summary}")
         for line in result.seen.splitlines():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpuhost.commands.common import begin, common_options, finish
+from gpuhost.commands.common import batch_options, begin, common_options, finish
 from gpuhost.commands.completion import hosts_and_groups
 from gpuhost.errors import ExitCode, UsageError
 
@@ -28,6 +28,7 @@ COMPONENTS = ("driver", "docker", "toolkit")
 )
 @common_options
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before changing hosts.")
+@batch_options
 @click.option("--include-busy", is_flag=True, help="Also hosts whose GPUs are in use.")
 def rollback(words: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> ExitCode:
     """Take HOSTs back to the versions from before the last change, and prove it.
@@ -40,10 +41,12 @@ def rollback(words: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -
     \b
     Examples:
       gpuhost rollback gpu-01
-      gpuhost rollback rack4 driver --yes
+      gpuhost rollback rack4 driver --yes --canary
     """
     from gpuhost import rollback as use_case
+    from gpuhost.rollout import Strategy
 
+    strategy = Strategy.of(options["serial"], options["canary"], options["max_failures"])
     hosts = tuple(word for word in words if word not in COMPONENTS)
     only = tuple(word for word in COMPONENTS if word in words)
     if not hosts:
@@ -54,7 +57,14 @@ def rollback(words: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -
     ready = planned.ready(include_busy=options["include_busy"])
     if ready and not yes:
         _confirm([one.host for one in ready])
-    report = use_case.rollback(targets, settings, ui, planned, include_busy=options["include_busy"])
+    report = use_case.rollback(
+        targets,
+        settings,
+        ui,
+        planned,
+        strategy=strategy,
+        include_busy=options["include_busy"],
+    )
     code = finish(report, settings, as_json)
     _show_lines_to_keep(targets, planned, {one.host for one in ready})
     return code

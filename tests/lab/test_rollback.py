@@ -33,11 +33,16 @@ def host(lab: Lab) -> str:
 
 def inventory(lab: Lab, host: str, variables: dict[str, str]) -> str:
     """The lab's inventory with variables of one host set; its path."""
+    return inventory_of(lab, {host: variables})
+
+
+def inventory_of(lab: Lab, variables: dict[str, dict[str, str]]) -> str:
+    """The lab's inventory with variables of some hosts set; its path."""
     content = yaml.safe_load((lab.project / "inventories/lab/hosts.yml").read_text())
     for release in content["lab"]["children"].values():
-        if host in release["hosts"]:
-            release["hosts"][host].update(variables)
-    path = Path(lab.project / f"{host}.yml")
+        for host in release["hosts"]:
+            release["hosts"][host].update(variables.get(host, {}))
+    path = Path(lab.project / f"{'-'.join(variables)}.yml")
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return str(path)
 
@@ -110,3 +115,24 @@ def test_an_upgrade_that_is_not_proven_is_taken_back_by_itself_and_still_fails(
     assert taken.code == 1
     assert "The upgrade was taken back (nvidia-driver-cuda from 550.163.01-1" in taken.stdout
     assert versions(lab, host) == before
+
+
+def test_a_fleet_goes_back_each_host_its_own_way_and_not_past_a_canary_that_fails(
+    lab: Lab,
+) -> None:
+    first, second = lab.up("lab-64", "--gpus", "1"), lab.up("lab-65", "--gpus", "1")
+    old = {first: {"docker_ce_version": OLD["docker_ce_version"]}, second: {**OLD}}
+    lab.ok("provision", first, second, "--yes", "-i", inventory_of(lab, old))
+    before = {name: versions(lab, name) for name in old}
+    new = {name: {**variables, **{k: NEW[k] for k in variables}} for name, variables in old.items()}
+    lab.ok("provision", first, second, "--yes", "-i", inventory_of(lab, new))
+    upgraded = versions(lab, second)
+    sick = inventory_of(lab, {**new, first: {**new[first], "gpuhost_gpu_model": "H100"}})
+    stopped = lab.run("rollback", first, second, "--yes", "--canary", "-i", sick)
+    assert stopped.code == 1
+    assert f"the canary {first} failed" in stopped.stderr
+    assert versions(lab, first) == before[first]
+    assert versions(lab, second) == upgraded
+    ran = lab.ok("rollback", first, second, "--yes", "-i", inventory_of(lab, new))
+    assert "nothing to roll back" in ran.stdout
+    assert {name: versions(lab, name) for name in old} == before
