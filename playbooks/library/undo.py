@@ -107,6 +107,7 @@ HELD_BY_ROLES = re.compile(
 KERNEL_MODULES = re.compile(r"nvidia-(kernel|open|dkms|driver)|kmod-nvidia|cuda-drivers")
 # What every host has had from the beginning: if the ledger says otherwise, it is wrong.
 NEVER_OURS = ("required", "important")
+PROTECTED = (Path("/etc/dnf/protected.d"), Path("/etc/yum/protected.d"))
 
 
 def history() -> list[dict[str, Any]]:
@@ -233,12 +234,22 @@ def needed_by(module: AnsibleModule, names: Sequence[str]) -> list[str]:
 
 def never_ours(module: AnsibleModule, names: Sequence[str]) -> list[str]:
     """Those of the packages that a host cannot have been without."""
-    if not names or not shutil.which("dpkg-query"):
+    if not names:
         return []
+    if not shutil.which("dpkg-query"):
+        protected = {removal.plain(name) for name in protected_by_dnf()}
+        return [name for name in names if removal.plain(name) in protected]
     fields = "${binary:Package} ${Essential} ${Priority}\n"
     _, out, _ = module.run_command(["dpkg-query", "-W", "-f", fields, *names])
     rows = [line.split() for line in out.splitlines()]
     return [row[0] for row in rows if "yes" in row[1:-1] or row[-1] in NEVER_OURS]
+
+
+def protected_by_dnf() -> set[str]:
+    """The packages that dnf refuses to remove, as it reads them, and rpm itself."""
+    files = [file for folder in PROTECTED for file in folder.glob("*.conf")]
+    lines = [line.strip() for file in files for line in file.read_text().splitlines()]
+    return {"rpm", *(line for line in lines if line and not line.startswith(("#", "glob:")))}
 
 
 def division(module: AnsibleModule) -> dict[str, Any]:

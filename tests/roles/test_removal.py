@@ -247,6 +247,17 @@ def test_a_ledger_that_claims_what_every_host_has_is_not_believed(
     assert "It is damaged" in roles.run(undo, state="packages")["msg"]
 
 
+def test_where_there_is_no_dpkg_what_dnf_protects_is_never_gpuhosts(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (host / "systemd.conf").write_text("# of the distribution\nsystemd\nsystemd-udev\n\n")
+    monkeypatch.setattr(undo, "PROTECTED", (host, host / "missing"))
+    monkeypatch.setattr(undo.shutil, "which", lambda _name: None)
+    module: Any = SimpleNamespace()
+    assert undo.never_ours(module, ["docker-ce", "systemd", "rpm"]) == ["systemd", "rpm"]
+    assert undo.never_ours(module, ["docker-ce"]) == []
+
+
 def test_copies_and_empty_folders_go_and_folders_in_use_stay(
     host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
