@@ -25,12 +25,14 @@ LABEL_WIDTH = 8
 ACTION_WIDTH = 9
 SHOWN_SUBJECTS = 5
 LEAST_WIDTH = 60
+DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
 @click.command()
 @hosts_argument
 @common_options
-def plan(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
+@click.option("--diff", is_flag=True, help="Show how the text of files would change.")
+def plan(hosts: tuple[str, ...], as_json: bool, diff: bool, **options: Any) -> ExitCode:
     """Show what `provision` would change on HOSTs; change nothing.
 
     With it comes all that provisioning would stop for before it changes
@@ -44,6 +46,8 @@ def plan(hosts: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
         _print_plans_json(planned)
     else:
         show_plans(planned, err=False)
+        if diff:
+            show_diffs(planned)
         for failure in planned.failures.values():
             click.echo(f"{failure.host}: {failure.error}\n  {failure.error_remedy}", err=True)
     codes = [failure.exit_code for failure in planned.failures.values()]
@@ -68,6 +72,22 @@ def show_plans(planned: Planned, *, err: bool) -> None:
         click.echo(f"{host} is busy, and this would disturb: {'; '.join(users)}", err=err)
     for report in planned.drained.values():
         click.echo(f"{report.host}: {report.skipped}; it is left alone", err=err)
+
+
+def show_diffs(planned: Planned) -> None:
+    """Print how the text of files would change, once for all hosts where it is the same."""
+    from gpuhost.rollout import shortened
+
+    alike: dict[str, list[str]] = {}
+    for one in planned.plans.values():
+        for change in one.changes:
+            if change.diff:
+                alike.setdefault(change.diff, []).append(one.host)
+    for hosts, found in groupby(alike.items(), lambda item: item[1]):
+        click.echo(f"\n{click.style(shortened(hosts), bold=True)}")
+        for text, _ in found:
+            for line in text.splitlines():
+                click.echo(click.style(line, fg=DIFF_COLOURS.get(line[:1])))
 
 
 def _show(hosts: str, host_plan: HostPlan, *, err: bool) -> None:

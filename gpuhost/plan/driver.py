@@ -60,10 +60,12 @@ def _drop_in(host: Host) -> Iterator[Change]:
     if WITHOUT_PERSISTENCE not in start:
         return
     content = f"[Service]\nExecStart=\n{start.replace(WITHOUT_PERSISTENCE, '')}\n"
+    diff = host.diff(DROP_IN, content)
     if DROP_IN not in host.files:
-        yield Change(LABEL, "write", DROP_IN)
+        yield Change(LABEL, "write", DROP_IN, diff=diff)
     elif not host.has_file(DROP_IN, content):
-        yield Change(LABEL, "rewrite", DROP_IN, note="it is not as it was written")
+        note = "it is not as it was written"
+        yield Change(LABEL, "rewrite", DROP_IN, note=note, diff=diff)
 
 
 def _persistenced(host: Host, *, restarted: bool) -> Iterator[Change]:

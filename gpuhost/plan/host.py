@@ -14,6 +14,7 @@ from gpuhost.model import Desired
 from gpuhost.parse.apt import Policy, parse_candidates
 from gpuhost.parse.docker import parse_daemon_json
 from gpuhost.parse.errors import ParseError
+from gpuhost.plan.diff import text_diff
 from gpuhost.probe.schema import ConfigFile, Package, SigningKey, Unit
 
 FILE_MODE = "0644"
@@ -82,6 +83,13 @@ class Host:
         file = self.files.get(path)
         digest = hashlib.sha256(content.encode()).hexdigest()
         return file is not None and file["sha256"] == digest and file["mode"] == FILE_MODE
+
+    def diff(self, path: str, content: str) -> str:
+        """How a file becomes as it is declared; empty where its present text is not known."""
+        file = self.files.get(path)
+        # Evidence that was kept by an earlier gpuhost does not have it.
+        before = file.get("text") if file else None
+        return "" if file and before is None else text_diff(path, before, content)
 
     @cached_property
     def daemon_config(self) -> Mapping[str, Any] | None:

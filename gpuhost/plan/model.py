@@ -19,7 +19,8 @@ class Change:
 
     ``action`` is a verb and ``subject`` what it is done to; ``before`` and
     ``after`` are versions or values, empty where there is none, and ``note``
-    says why or adds what one should know.
+    says why or adds what one should know. ``diff`` is how the text of a file
+    changes, as a unified diff.
     """
 
     component: str
@@ -28,6 +29,7 @@ class Change:
     before: str = ""
     after: str = ""
     note: str = ""
+    diff: str = ""
 
     @property
     def transition(self) -> str:

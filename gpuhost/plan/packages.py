@@ -10,6 +10,7 @@ from gpuhost.components import Component
 from gpuhost.declared import Declared
 from gpuhost.plan.host import Host
 from gpuhost.plan.model import Change
+from gpuhost.probe.masking import without_passwords
 
 WILDCARD = re.compile(r"[*?\[]")
 
@@ -34,12 +35,14 @@ def files(component: Component, host: Host) -> Iterator[Change]:
     declared = host.declared(component.role)
     useless = host.state["replaced_sources"]
     for path, content in declared.files.items():
+        diff = host.diff(path, content)
         if path not in host.files:
-            yield Change(component.label, "write", path)
+            yield Change(component.label, "write", path, diff=diff)
         elif path in useless:
-            yield Change(component.label, "rewrite", path, note="its key is of no use")
+            yield Change(component.label, "rewrite", path, note="its key is of no use", diff=diff)
         elif not host.has_file(path, content):
-            yield Change(component.label, "rewrite", path, note="it is not as it was written")
+            note = "it is not as it was written"
+            yield Change(component.label, "rewrite", path, note=note, diff=diff)
     for path in declared.absent:
         if path in host.files:
             yield Change(component.label, "remove", path)
@@ -87,7 +90,8 @@ def _version(name: str, pattern: str, component: Component, host: Host) -> str:
     if name not in component.packages or (pattern and not WILDCARD.search(pattern)):
         return pattern
     newest = f"newest {pattern}" if pattern else "newest"
-    return f"{newest} in {declared.repository}" if declared.repository else newest
+    repository = without_passwords(declared.repository)
+    return f"{newest} in {repository}" if repository else newest
 
 
 def holds(component: Component, host: Host) -> Iterator[Change]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import stat
 import time
+from fnmatch import fnmatchcase
 from typing import Dict, Optional
 
 from gpuhost.probe import packages
 from gpuhost.probe.context import Context
+from gpuhost.probe.masking import without_passwords
 from gpuhost.probe.root import Root
 from gpuhost.probe.run import which
 from gpuhost.probe.schema import Command, ConfigFile, Provisioning
@@ -29,6 +31,9 @@ FOLDERS = (
     "/etc/systemd/system/nvidia-mig-manager.service.d",
     "/etc/nvidia-mig-manager",
 )
+# Names of those that they write, and up to which size a plan shows what becomes of them.
+WRITTEN = ("*gpuhost*", "nvidia-cuda.*", "docker*.sources", "docker-ce.repo", "*-toolkit.*")
+LARGEST = 16 << 10
 # What dockerd reads at its start.
 READ_AT_START = (
     "/etc/docker/daemon.json",
@@ -90,7 +95,16 @@ def config_file(root: Root, path: str) -> Optional[ConfigFile]:
         "mode": format(stat.S_IMODE(status.st_mode), "04o"),
         "changed_at": status.st_ctime,
         "sha256": _sha256(root, path),
+        "text": written_text(root, path) if status.st_size <= LARGEST else None,
     }
+
+
+def written_text(root: Root, path: str) -> Optional[str]:
+    """The text of a file that has the name of one that the roles write; of others, none."""
+    if not any(fnmatchcase(path.rpartition("/")[2], name) for name in WRITTEN):
+        return None
+    text = root.read(path)
+    return None if text is None else without_passwords(text)
 
 
 def _sha256(root: Root, path: str) -> Optional[str]:

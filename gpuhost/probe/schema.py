@@ -385,6 +385,7 @@ class ConfigFile(TypedDict):
     mode: str  # octal, "0644"
     changed_at: float  # of its inode, in seconds since the epoch
     sha256: Optional[str]  # of its content; None if it could not be read
+    text: Optional[str]  # of a small file of a name that the roles write, without passwords in URLs
 
 
 class Provisioning(TypedDict):

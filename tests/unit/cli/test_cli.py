@@ -206,9 +206,27 @@ def test_the_plan_as_json_has_every_change(
             "before": "",
             "after": "5:29.1",
             "note": "",
+            "diff": "",
             "what": "install docker-ce 5:29.1",
         }
     ]
+
+
+def test_how_files_change_is_shown_when_asked_for_once_for_all_hosts_alike(
+    targets: Targets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del targets
+    change = Change(
+        "docker", "write", "/etc/x", diff="--- /dev/null\n+++ /etc/x\n@@ -0,0 +1 @@\n+a"
+    )
+    other = replace(change, subject="/etc/y", diff="--- /etc/y\n+++ /etc/y")
+    plans = [HostPlan(name, (change, other)) for name in ("gpu-01", "gpu-02")]
+    monkeypatch.setattr("gpuhost.provision.make_plans", lambda *_: planned(*plans))
+    assert cli.run(["plan", "gpu-01"]) is ExitCode.OK
+    assert "+++" not in capsys.readouterr().out
+    assert cli.run(["plan", "gpu-01", "--diff"]) is ExitCode.OK
+    printed = capsys.readouterr().out
+    assert printed.endswith(f"\ngpu-01, gpu-02\n{change.diff}\n{other.diff}\n")
 
 
 def test_a_role_that_runs_without_a_known_change_is_told_with_its_reason(

@@ -160,6 +160,26 @@ def test_ubuntus_persistenced_is_planned_to_keep_the_driver_initialized(
     assert found == expected
 
 
+def test_how_a_file_becomes_as_it_is_declared_is_told_line_by_line() -> None:
+    evidence = conforming_evidence()
+    for file in data(evidence, "provisioning")["files"]:
+        if file["path"] == DOCKER_SOURCE:
+            file |= {"sha256": "0", "text": "Types: deb\nURIs: http://ops:s3cret@old.example.com\n"}
+    (change,) = planned(evidence).changes
+    removed = [line for line in change.diff.splitlines() if line.startswith("-")]
+    assert removed == [f"--- {DOCKER_SOURCE}", "-URIs: http://***@old.example.com"]
+    assert "+URIs: https://download.docker.com/linux/debian" in change.diff.splitlines()
+
+
+def test_a_file_that_is_missing_is_all_new_and_one_of_unknown_text_has_no_diff() -> None:
+    evidence = conforming_evidence()
+    lose_file(DOCKER_SOURCE)(evidence)
+    edit(CUDA_SOURCE)(evidence)
+    diffs = {change.subject: change.diff for change in planned(evidence).changes}
+    assert diffs[DOCKER_SOURCE].startswith(f"--- /dev/null\n+++ {DOCKER_SOURCE}\n")
+    assert diffs[CUDA_SOURCE] == ""
+
+
 def lose_cdi(evidence: Evidence) -> None:
     data(evidence, "toolkit")["cdi_specs"].clear()
 

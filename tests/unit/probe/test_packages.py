@@ -110,6 +110,20 @@ def test_a_host_with_neither_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         packages.installed(context(Root(tmp_path)), ["x"])
 
 
+def test_the_text_of_files_that_the_roles_write_is_read_without_passwords(tmp_path: Path) -> None:
+    root = Root(tmp_path)
+    ours, others = "/etc/apt/sources.list.d/docker.sources", "/etc/apt/sources.list.d/site.sources"
+    for path in (ours, others):
+        root.path(path).parent.mkdir(parents=True, exist_ok=True)
+        root.path(path).write_text("URIs: http://ops:s3cret@mirror.example.com/docker\n")
+    found = provisioning.config_file(root, ours)
+    assert found is not None
+    assert found["text"] == "URIs: http://***@mirror.example.com/docker"
+    other = provisioning.config_file(root, others)
+    assert other is not None
+    assert other["text"] is None
+
+
 def test_only_streams_that_are_enabled_are_told(tmp_path: Path) -> None:
     folder = tmp_path / "etc" / "dnf" / "modules.d"
     folder.mkdir(parents=True)
