@@ -29,6 +29,8 @@ EXITED_WITH_ANOTHER_CODE = (
     "The command exited with a non-zero return code.",
 )
 HIDDEN = "its output is hidden (no_log)"
+# What playbooks/action_plugins/fetch_outputs.py says while it works.
+PROGRESS = re.compile(r"gpuhost progress of (?P<host>\S+): (?P<words>.+)")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -77,6 +79,14 @@ class HostResult:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a task has come on one host, in words."""
+
+    host: str
+    words: str
+
+
+@dataclass(frozen=True)
 class FileDiff:
     """How a task changes, or would change, a file: a unified diff."""
 
@@ -116,7 +126,7 @@ class Message:
     text: str
 
 
-Event = PlayStarted | TaskStarted | HostStarted | HostResult | FileDiff | Stats | Message
+Event = PlayStarted | TaskStarted | HostStarted | HostResult | Progress | FileDiff | Stats | Message
 
 
 def translate(raw: Mapping[str, Any]) -> Event | None:
@@ -227,6 +237,11 @@ def _message_of(
     return make
 
 
+def _verbose(raw: Mapping[str, Any], data: Mapping[str, Any]) -> Progress | Message | None:
+    told = PROGRESS.fullmatch(_shown(raw))
+    return Progress(told["host"], told["words"]) if told else _message_of("info")(raw, data)
+
+
 _MAKERS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Event | None]] = {
     "playbook_on_play_start": _play_started,
     "playbook_on_task_start": _task_started,
@@ -242,5 +257,5 @@ _MAKERS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Event | N
     "warning": _message_of("warning"),
     "system_warning": _message_of("warning"),
     "deprecated": _message_of("warning"),
-    "verbose": _message_of("info"),
+    "verbose": _verbose,
 }

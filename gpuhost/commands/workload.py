@@ -316,7 +316,8 @@ def _show_outputs(host: str, found: Outputs, dest: Path | None) -> None:
         click.echo(f"  {readable(rest):>10}  in {len(largest) - SHOWN_FILES} smaller files")
     for name in found.skipped:
         click.echo(f"  {'–':>10}  {name} is no file")
-    what = f"{len(found.files)} files, {readable(found.size)}"
+    count = "1 file" if len(found.files) == 1 else f"{len(found.files)} files"
+    what = f"{count}, {readable(found.size)}"
     there = len(found.files) - len(found.brought)
     click.echo(what if dest is None else f"{what}, in {dest}; {there} were there already")
 

@@ -134,7 +134,7 @@ class LiveUi(Ui):
             words = Text("waits", style="dim")
             return Text("·", style="dim"), Text(host.name, style="dim"), words, Text()
         elapsed = Text(duration(tracker.elapsed(host)), style="dim")
-        task = Text(host.task, no_wrap=True, overflow="ellipsis")
+        task = Text(host.doing, no_wrap=True, overflow="ellipsis")
         return self._spinner, Text(host.name, style="bold"), task, elapsed
 
 

@@ -73,6 +73,6 @@ class PlainUi(Ui):
     def _tell_slowest(self, tracker: Tracker) -> None:
         at_work = tracker.at_work()
         for host in at_work[:SHOWN_HOSTS]:
-            self.say(f"{host.name}  still at {host.task}, {duration(tracker.elapsed(host))}")
+            self.say(f"{host.name}  still at {host.doing}, {duration(tracker.elapsed(host))}")
         if hidden := at_work[SHOWN_HOSTS:]:
             self.say(f"… and {len(hidden)} more hosts are at work")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gpuhost.events import Event, HostResult, HostStarted
+from gpuhost.events import Event, HostResult, HostStarted, Progress
 
 Clock = Callable[[], float]
 # Between two tasks every host waits for a moment, and that is not worth a word.
@@ -19,15 +19,22 @@ STEP_S = 5.0
 class HostProgress:
     """One host's place in the work; times are seconds of the tracker's clock.
 
-    ``since`` is when its present task began, or its waiting for the next one.
+    ``since`` is when its present task began, or its waiting for the next one;
+    ``words`` say how far it has come with it.
     """
 
     name: str
     task: str = "connecting"
     since: float = 0.0
+    words: str = ""
     begun: bool = False
     between: bool = False
     ended: str = ""
+
+    @property
+    def doing(self) -> str:
+        """The task, and how far it has come."""
+        return f"{self.task}  {self.words}" if self.words else self.task
 
 
 @dataclass
@@ -47,11 +54,17 @@ class Tracker:
 
     def follow(self, event: Event) -> None:
         """Take one event into account."""
-        if not isinstance(event, HostStarted | HostResult) or event.host not in self.hosts:
+        if not isinstance(event, HostStarted | HostResult | Progress):
             return
-        host = self.hosts[event.host]
+        host = self.hosts.get(event.host)
+        if host is None:
+            return
+        if isinstance(event, Progress):
+            host.words = event.words
+            return
         host.since = self.clock()
         host.begun = True
+        host.words = ""
         if isinstance(event, HostStarted):
             # A host that goes on after a failure was rescued by its playbook.
             host.task, host.between, host.ended = label(event), False, ""

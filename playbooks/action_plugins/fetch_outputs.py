@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 DOCUMENTATION = """
 name: fetch_outputs
@@ -123,10 +124,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _bring_all(self, files: list[Found], dest: Path) -> set[str]:
         """Bring files; the names of those that were not any more as they had been listed."""
         unsteady: set[str] = set()
+        whole, here = sum(file.size for file in files), sum(there(file, dest) for file in files)
         # Always the same, so that no more than one is ever left behind.
         parcel = dest / ".gpuhost-parcel"
         owner = int(self._low_level_execute_command("id -u", sudoable=False)["stdout"].strip())
         for pieces in parcels(pieces_of(files, dest)):
+            self._tell(here, whole)
             packed = self._ask(
                 state="packed",
                 owner=owner,
@@ -138,6 +141,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 self._connection.fetch_file(packed["file"], str(parcel))
                 came = [p for number, p in enumerate(pieces) if number not in left_out]
                 unpack(parcel, came, dest)
+                here += sum(piece.length for piece in came)
             finally:
                 parcel.unlink(missing_ok=True)
                 self._ask(state="absent", parcel=packed["parcel"])
@@ -145,6 +149,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if file.name not in unsteady:
                 finish(file, dest)
         return unsteady
+
+    def _tell(self, here: int, whole: int) -> None:
+        """Say how much is here; gpuhost shows it with the task (see its events.py)."""
+        host = self._variables["inventory_hostname"]
+        Display().display(f"gpuhost progress of {host}: {here >> 20} of {whole >> 20} MiB")
 
     def _ask(self, **arguments: Any) -> dict[str, Any]:
         answer = self._execute_module(
@@ -184,11 +193,16 @@ def unfinished(file: Found, dest: Path) -> Path:
     return path.with_name(f".{path.name}.{file.changed}-{file.size}.part")
 
 
+def there(file: Found, dest: Path) -> int:
+    """How many bytes of a file an earlier fetch has brought."""
+    part = unfinished(file, dest)
+    return min(part.stat().st_size, file.size) if part.exists() else 0
+
+
 def pieces_of(files: Iterable[Found], dest: Path, largest: int = PARCEL) -> Iterator[Piece]:
     """What is missing of each file, in pieces."""
     for file in files:
-        part = unfinished(file, dest)
-        offset = min(part.stat().st_size, file.size) if part.exists() else 0
+        offset = there(file, dest)
         while offset < file.size:
             length = min(largest, file.size - offset)
             yield Piece(file, offset, length)

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from gpuhost.events import HostResult, HostStarted
+from gpuhost.events import HostResult, HostStarted, Progress
 from gpuhost.ui.plain import PlainUi
 from gpuhost.ui.tracker import Tracker, duration
 
@@ -31,6 +31,16 @@ def test_each_host_is_followed_by_itself() -> None:
     assert tracker.hosts["lab-01"].ended == "failed"
     assert tracker.hosts["lab-01"].task == "docker_ce: One"
     assert tracker.hosts["lab-02"].task == "docker_ce: Two"
+
+
+def test_how_far_a_task_has_come_is_part_of_it_until_the_next_begins() -> None:
+    tracker = Tracker("workload", ["lab-01"])
+    tracker.follow(started("Bring the outputs"))
+    tracker.follow(Progress("lab-01", "256 of 900 MiB"))
+    tracker.follow(Progress("elsewhere", "1 of 2 MiB"))
+    assert tracker.hosts["lab-01"].doing == "docker_ce: Bring the outputs  256 of 900 MiB"
+    tracker.follow(started("Next"))
+    assert tracker.hosts["lab-01"].doing == "docker_ce: Next"
 
 
 def test_a_host_that_goes_on_after_a_failure_was_rescued() -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import roles
 
+from gpuhost.events import Progress, translate
 from gpuhost.workloads.fetch import readable
 
 MODULE = roles.library("workload_outputs")
@@ -56,7 +57,7 @@ class Host:
         action._connection = SimpleNamespace(fetch_file=self._copy)
         action._execute_module = self._module
         action._low_level_execute_command = lambda *_a, **_k: {"stdout": f"{os.getuid()}\n"}
-        action._variables = {}
+        action._variables = {"inventory_hostname": "gpu-01"}
         action._outputs = {"name": "w", "folder": str(self.folder)}
         asked = {"dest": str(self.dest) if dest is None else dest, "overwrite": overwrite}
         found: dict[str, Any] = action.look_and_bring(asked)
@@ -106,6 +107,20 @@ def test_all_files_come_with_their_times_and_nothing_stays_on_the_host(host: Hos
     changed = (host.folder / "big.pt").stat().st_mtime_ns
     assert (host.dest / "big.pt").stat().st_mtime_ns == changed
     assert not list((host.tmp_path / "parcels").iterdir())
+
+
+def test_how_much_is_here_is_told_for_each_parcel_in_words_that_gpuhost_knows(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(plugin.Display, "display", lambda _self, words: told.append(words))
+    monkeypatch.setattr(plugin, "PARCEL", 2 << 20)
+    monkeypatch.setattr(plugin.pieces_of, "__defaults__", (2 << 20,))
+    monkeypatch.setattr(plugin.parcels, "__defaults__", (2 << 20,))
+    host.write("big.pt", bytes(5 << 20))
+    host.fetch()
+    found = [translate({"event": "verbose", "stdout": words}) for words in told]
+    assert found == [Progress("gpu-01", f"{done} of 5 MiB") for done in (0, 2, 4)]
 
 
 def test_a_look_brings_nothing(host: Host) -> None:

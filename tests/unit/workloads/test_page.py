@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 from support.pages import PROJECT
 
-from gpuhost.workloads.definition import KEYS, load
+from gpuhost.workloads.definition import COMPOSE as COMPOSE_FILE
+from gpuhost.workloads.definition import KEYS, LIBRARY, load
 from gpuhost.workloads.parameters import TYPES, resolve
 from gpuhost.workloads.probes import FIELDS, HOWS
 from gpuhost.workloads.proof import declared
@@ -16,6 +17,14 @@ from gpuhost.workloads.render import asked, render
 
 PAGE = (PROJECT / "docs" / "workloads.md").read_text()
 COMPOSE, ABOUT, DECLARED = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_page_names_the_workloads_that_come_with_gpuhost_and_no_others() -> None:
+    named = re.search(r"that come with gpuhost \(([^)]+)\)", PAGE)
+    assert named is not None
+    assert sorted(named[1].split(", ")) == sorted(
+        folder.name for folder in LIBRARY.iterdir() if (folder / COMPOSE_FILE).exists()
+    )
 
 
 def write(project: Path) -> Path:
