@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -66,6 +67,8 @@ COMMANDS = (
 )
 
 
+# Commands that find what a run left unfinished, and finish it.
+GO_ON = ("provision", "rollback", "remove", "onboard")
 # Why a file or folder of this machine cannot be used, where that is no fault of gpuhost's.
 OF_THIS_MACHINE = (
     errno.EACCES,
@@ -122,10 +125,10 @@ def run(arguments: list[str]) -> ExitCode:
         error.show()
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. What had begun on a host may still be running there.", err=True)
+        _say_cut_short("Interrupted", arguments)
         return ExitCode.INTERRUPTED
     except Terminated:
-        click.echo("Terminated. What had begun on a host may still be running there.", err=True)
+        _say_cut_short("Terminated", arguments)
         return ExitCode.TERMINATED
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (or Python complains at exit)
@@ -136,6 +139,13 @@ def run(arguments: list[str]) -> ExitCode:
         return _explain(_of_this_machine(error), debug)
     except Exception as error:  # noqa: BLE001  (the last resort: a bug, reported as one)
         return _report_bug(error, debug)
+
+
+def _say_cut_short(what: str, arguments: list[str]) -> None:
+    click.echo(f"{what}. What had begun on a host may still be running there.", err=True)
+    if arguments and arguments[0] in GO_ON:
+        again = shlex.join(["gpuhost", *arguments])
+        click.echo(f"  The same command goes on from there: {again}", err=True)
 
 
 def _explain(error: GpuhostError, debug: bool) -> ExitCode:

@@ -83,7 +83,8 @@ def _hosts(names: set[str]) -> str:
 def _line(found: Transition, began: Onset | None) -> str:
     words = f"{SIGNS[found.kind]} {found.host}  {found.check}  {found.kind}"
     if found.kind is not Kind.FIXED:
-        words += f": {found.now} {found.summary}"
+        first, *rest = found.summary.splitlines() or [""]
+        words += f": {found.now} {first}{' …' if rest else ''}"
     changed = began.changes if began and found.kind is Kind.NEW else ()
     if changed:
         told = ", ".join(f"{c.fact} {c.before or 'none'} → {c.now or 'none'}" for c in changed)

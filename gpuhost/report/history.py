@@ -73,7 +73,7 @@ def write_diff(before: str, after: str, hosts: Sequence[HostDiff], stream: TextI
                     (f"  {mark} ", style), (found.check, "bold"), f"  {found.kind}"
                 )
                 if found.summary:
-                    line.append(f": {found.summary}")
+                    line.append(f": {first_line(found.summary)}")
                 if found.kind is Kind.STILL and found.check in began:
                     since = moment(began[found.check].first_bad.run.started)
                     line.append(f"  since {since}", "dim")
@@ -100,6 +100,12 @@ def write_status(standings: Sequence[Standing], stream: TextIO) -> None:
             console.print(f"{len(standings)} hosts, {quarantined} in quarantine")
 
 
+def first_line(words: str) -> str:
+    """The first of several lines; what a host said of a failure can be long."""
+    first, *rest = words.splitlines() or [""]
+    return f"{first} …" if rest else first
+
+
 def _state(found: Standing) -> tuple[str, str]:
     if found.quarantined:
         return "✗ quarantine", "bold red"
@@ -117,7 +123,7 @@ def _failing(found: Standing) -> Text:
         return Text("")
     parts = []
     for failing in found.failing[:SHOWN_CHECKS]:
-        what = failing.summary.partition("\n")[0] if failing.check == HOST else failing.check
+        what = first_line(failing.summary) if failing.check == HOST else failing.check
         parts.append(f"{what} since {moment(failing.since)}")
     more = len(found.failing) - SHOWN_CHECKS
     return Text("\n".join([*parts, f"and {more} more"] if more > 0 else parts))

@@ -168,13 +168,20 @@ def test_a_place_that_cannot_be_written_to_is_no_bug(capsys: pytest.CaptureFixtu
     [(KeyboardInterrupt, ExitCode.INTERRUPTED), (cli.Terminated, ExitCode.TERMINATED)],
 )
 def test_an_interruption_has_its_own_exit_code(
-    monkeypatch: pytest.MonkeyPatch, raised: type[BaseException], code: ExitCode
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: type[BaseException],
+    code: ExitCode,
 ) -> None:
     def interrupt(*_: object) -> None:
         raise raised
 
     monkeypatch.setattr("gpuhost.targets.resolve", interrupt)
     assert cli.run(["verify", "gpu-01"]) is code
+    assert "The same command" not in capsys.readouterr().err
+    assert cli.run(["provision", "gpu-01", "--yes"]) is code
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == "  The same command goes on from there: gpuhost provision gpu-01 --yes"
 
 
 def test_the_plan_is_shown_and_nothing_is_asked(
