@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -67,6 +68,26 @@ def test_a_past_that_would_do_harm_stops_before_anything_is_touched(lab: Lab, hi
 def test_a_host_with_several_problems_is_told_all_of_them_at_once(lab: Lab) -> None:
     with host_with(lab, *SEVERAL) as host:
         assert told(lab, host) == SEVERAL_TOLD
+
+
+@pytest.mark.slow
+def test_a_module_that_does_not_build_is_told_in_dkms_words_and_the_same_command_mends_it(
+    lab: Lab,
+) -> None:
+    with host_with(lab, "other-compiler") as host:
+        ran = lab.run("provision", host, "--yes", "--json")
+        (report,) = ran.document["hosts"]
+        lines = report["error"]["message"].splitlines()
+        assert ran.code == 1
+        assert any(line.startswith("Error! Bad return status for module build") for line in lines)
+        log = re.search(r"Consult (\S+) for more information", report["error"]["message"])
+        assert log is not None
+        assert "gcc-9: No such file" in lab.exec(host, ["cat", log[1]])
+        assert not any("dependency problems" in line for line in lines)
+        assert report["error"]["remedy"].endswith(f"Then again: gpuhost provision {host}")
+        lab.exec(host, ["rm", "/etc/dkms/nvidia.conf"])
+        lab.ok("provision", host, "--yes")
+        assert lab.ok("plan", host).stdout == f"{host}: nothing to change\n"
 
 
 def test_a_host_with_nvidia_docker_1_conforms_and_keeps_what_was_not_its(lab: Lab) -> None:

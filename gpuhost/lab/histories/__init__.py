@@ -32,6 +32,7 @@ _ALL = (
         "distribution-driver", "the driver from Debian's own non-free", drivers.distribution_driver
     ),
     History("runfile-driver", "a driver by NVIDIA's .run installer", drivers.runfile_driver),
+    History("other-compiler", "dkms was told of a compiler that is gone", drivers.other_compiler),
     History("unsupported-gpu", "one GPU that the others' driver does not drive", machines.stranger),
     History("docker.io", "Debian's Docker, with containers and a volume", containers.docker_io),
     History(

@@ -73,6 +73,11 @@ def old_driver(past: Past) -> None:
     past.reboot()
 
 
+def other_compiler(past: Past) -> None:
+    """What somebody once told dkms: a compiler that is gone since the last release."""
+    past.write("/etc/dkms/nvidia.conf", 'MAKE[0]="make CC=gcc-9 modules"\n')
+
+
 def busy_gpus(past: Past) -> None:
     """A service that has a GPU open, from each boot on."""
     old_driver(past)
