@@ -20,6 +20,8 @@ from gpuhost.suggest import did_you_mean
 
 TRUE_WORDS = ("y", "yes", "on", "1", "true", "t")
 FALSE_WORDS = ("n", "no", "off", "0", "false", "f")
+# The role whose variables only gpuhost itself reads.
+DECLARING = "gpuhost"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Specs:
     def resolve(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
         """Every declared variable's value, as given or by default, and what is wrong with them.
 
-        ``None`` counts as not given, as it does in Ansible.
+        ``None`` counts as not given, as it does in Ansible's own check. But there it takes
+        the default's place in what a role does: of roles that change a host it is refused.
         """
         values = {variable.name: variable.default for variable in self.variables.values()}
         problems = [self._unknown(name) for name in given if self._is_stray(name)]
@@ -68,6 +71,9 @@ class Specs:
             if value is None:
                 if variable.required:
                     problems.append(Problem(variable.name, "is required and not set"))
+                elif variable.name in given and variable.role != DECLARING:
+                    what = 'has no value: write one ("" for an empty text), or take the line away'
+                    problems.append(Problem(variable.name, what))
                 continue
             try:
                 values[variable.name] = _checked(variable, value)

@@ -97,6 +97,8 @@ DOCKER = (
     ),
 )
 
+MIG_MANAGER = "nvidia-mig-manager"
+
 DRIVER = (
     Recipe(
         "nvidia-driver-cuda",
@@ -209,6 +211,8 @@ def driver(cache: Path, out: Path, release: Release) -> str:
                 revised = replace(recipe, epoch=DRIVER_EPOCH)
                 made[recipe.name] = room.make(revised, one.version, f"1.el{release.number}", debs)
             modules += [_module(one.branch, flavour, made) for flavour in _FLAVOURS]
+        version, _, revision = gpu_packages.MIG_MANAGER_VERSION.partition("-")
+        room.make(Recipe(MIG_MANAGER), version, revision, room.find(MIG_MANAGER))
     return "".join(modules)
 
 

@@ -13,6 +13,7 @@ from support.ground import silent
 from support.lab import Lab
 
 from gpuhost import lab as room
+from gpuhost.lab import mirror, settings
 from gpuhost.lab.faults import find, injected
 
 LAYOUTS = {
@@ -48,15 +49,23 @@ def divided(lab: Lab) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("system", "repository", "suffix", "locked"),
+    [
+        ("debian12", "cuda/debian12/x86_64", "deb", ["apt-mark", "showhold"]),
+        ("rocky9", "cuda/rhel9/x86_64", "rpm", ["dnf", "--quiet", "versionlock", "list"]),
+    ],
+)
 def test_the_manager_of_a_release_is_installed_by_its_checksum_and_the_plan_knows_its_version(
-    lab: Lab,
+    lab: Lab, system: str, repository: str, suffix: str, locked: list[str]
 ) -> None:
-    host = lab.up("lab-83", "--gpus", "1")
-    file = next((room.settings.load().state / "mirror/cuda/debian12/x86_64").glob("*mig-man*.deb"))
-    variables = yaml.safe_load((lab.project / "inventories/lab/hosts.yml").read_text())
-    base = find_variable(variables, "nvidia_driver_repo_url")
+    host = lab.up("lab-83", "--gpus", "1", "--os", system)
+    lab_settings = settings.load()
+    file = next((lab_settings.state / "mirror" / repository).glob(f"nvidia-mig-*.{suffix}"))
     release = {
-        "nvidia_mig_manager_url": f"{base}/{file.name}",
+        "nvidia_mig_manager_url": (
+            f"http://{lab_settings.address}:{mirror.PORT}/{repository}/{file.name}"
+        ),
         "nvidia_mig_manager_sha256": "0" * 64,
     }
     declare(lab, host, "half", **release)
@@ -65,24 +74,13 @@ def test_the_manager_of_a_release_is_installed_by_its_checksum_and_the_plan_know
     assert "checksum" in refused.stdout
     release["nvidia_mig_manager_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     declare(lab, host, "half", **release)
-    version = file.name.split("_")[1]
+    version = re.findall(r"\d+(?:\.\d+)+-\d+", file.name)[0]
     assert f"nvidia-mig-manager  {version}" in lab.ok("plan", host).stdout
     lab.ok("provision", host, "--yes")
     assert parts(lab, host) == ["3g.20gb"]
     assert lab.ok("plan", host).stdout == f"{host}: nothing to change\n"
-    assert "nvidia-mig-manager\n" in lab.exec(host, ["apt-mark", "showhold"])
+    assert "nvidia-mig-manager" in lab.exec(host, locked)
     room.down([host], silent)
-
-
-def find_variable(inventory: object, name: str) -> str:
-    """A variable of the lab's inventory, wherever it is declared in it."""
-    found = [
-        value
-        for line in yaml.safe_dump(inventory).splitlines()
-        for key, _, value in [line.strip().partition(": ")]
-        if key == name
-    ]
-    return found[0]
 
 
 def parts(lab: Lab, host: str) -> list[str]:

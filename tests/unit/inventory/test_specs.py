@@ -114,3 +114,14 @@ def test_what_is_wrong_with_an_item_is_said_without_its_secrets(item: Any, words
     (what,) = logins(item)[1]
     assert words in what
     assert "hush" not in what
+
+
+def test_a_variable_without_a_value_is_refused_where_a_role_would_get_it() -> None:
+    variables = {
+        name: specs.Variable(name, role, default="")
+        for name, role in (("docker_ce_version", "docker_ce"), ("gpuhost_gpu_model", "gpuhost"))
+    }
+    values, problems = Specs(variables, ("docker_ce_",)).resolve(dict.fromkeys(variables))
+    assert [problem.variable for problem in problems] == ["docker_ce_version"]
+    assert "has no value" in problems[0].what
+    assert values["gpuhost_gpu_model"] == ""
