@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from gpuhost.model import HostReport, RunReport, Verdict
 
 DATABASE = "history.db"
 PATIENCE_S = 15.0
+RETRY_S = 0.05
 # SQLite takes 32766 parameters in one statement.
 AT_ONCE = 10_000
 
@@ -244,13 +246,30 @@ def open_history(folder: Path) -> History:
         connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            # Readers go on while a run is written.
-            connection.execute("PRAGMA journal_mode = WAL")
+            _let_readers_go_on(connection)
             migrate(connection)
         except BaseException:
             connection.close()
             raise
     return History(path, connection)
+
+
+def _let_readers_go_on(connection: sqlite3.Connection) -> None:
+    """Readers go on while a run is written.
+
+    A new database becomes one of that kind only while nobody else reads it;
+    SQLite gives up on this at once, whatever the connection's timeout.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > end:
+                raise
+            time.sleep(RETRY_S)
+        else:
+            return
 
 
 @contextmanager

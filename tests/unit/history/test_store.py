@@ -4,6 +4,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -208,6 +210,19 @@ class TestTrouble:
         assert [process.wait(60) for process in running] == [0, 0]
         with open_history(tmp_path) as history:
             assert len(history.runs()) == 40
+
+    def test_a_new_history_that_several_open_at_once_is_opened_by_each(
+        self, tmp_path: Path
+    ) -> None:
+        def opened(attempt: int) -> None:
+            at_once.wait(60)
+            open_history(tmp_path / str(attempt)).__exit__()
+
+        readers = 4
+        at_once = threading.Barrier(readers)
+        with ThreadPoolExecutor(readers) as pool:
+            for attempt in range(50):
+                list(pool.map(opened, [attempt] * readers))
 
 
 def keep(state_dir: Path, number: int) -> None:
