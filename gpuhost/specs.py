@@ -175,10 +175,9 @@ def _check_choice(variable: Variable, value: Any) -> None:
 
 
 def _text(value: Any) -> str:
+    # A number would be taken by Ansible's own check, but get into the roles as a number.
     if isinstance(value, str):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
     raise ValueError(f'a text; put it in quotes: "{value}"')
 
 

@@ -44,7 +44,7 @@ def test_what_is_set_is_what_the_host_should_be() -> None:
             gpuhost_gpu_count=4,
             gpuhost_gpu_model="A100",
             gpuhost_gpu_uuids=["GPU-1", "GPU-2"],
-            nvidia_driver_branch=570,
+            nvidia_driver_branch="570",
             nvidia_driver_version="570.1",
             nvidia_driver_modules="open",
             docker_ce_version="5:26.1.5-1",

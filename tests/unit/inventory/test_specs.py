@@ -58,6 +58,14 @@ def test_what_is_accepted_here_ansible_accepts_as_the_same_value(name: str, valu
         assert ANSIBLES[name](value) == converted
 
 
+@pytest.mark.parametrize("value", [550, 550.163])
+def test_a_number_where_a_text_is_wanted_is_refused_with_the_text_to_write(value: Any) -> None:
+    branch = specs.Variable("nvidia_driver_branch", "nvidia_driver", default="580")
+    given: dict[str, Any] = {branch.name: value}
+    _, (problem,) = Specs({branch.name: branch}, ("nvidia_driver_",)).resolve(given)
+    assert problem.what == f'is {value}: it must be a text; put it in quotes: "{value}"'
+
+
 @pytest.mark.parametrize(("value", "number"), [("12", 12), ("-1", -1), (7, 7)])
 def test_numbers_that_are_written_as_texts_are_numbers(value: Any, number: int) -> None:
     assert specs.CONVERTERS["int"](value) == number
