@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils import apt, declared_files, holds, repository_key, run_lock
+from ansible.module_utils import apt, declared_files, holds, offers, repository_key, run_lock
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -16,8 +16,9 @@ description:
     writes and removes their files, has apt read its lists where it has to, installs their packages
     all at once and holds those that are to be held.
   - Of a role with packages that are in the way only keys and files are brought about.
-  - Fails without having installed anything where apt cannot resolve what is asked for. Packages
-    that are to be held are held then, too.
+  - Fails without having installed anything where apt cannot resolve what is asked for, and tells
+    what no repository has, with the versions that there are. Packages that are to be held are held
+    then, too.
 options:
   declared:
     description: What each role declares, by role.
@@ -107,8 +108,26 @@ class Work:
         for part in (first, lambda each: each["packages"]):
             asked = {name: p for each in clear.values() for name, p in part(each).items()}
             coming = apt.to_install(asked, present)
-            if coming:
-                apt.install(self._module, coming, self._patience_s)
+            try:
+                if coming:
+                    apt.install(self._module, coming, self._patience_s)
+            except apt.InstallationError as error:
+                said = "" if error.half_installed else self._not_offered(clear, coming)
+                self._module.fail_json(
+                    msg=said or str(error),
+                    packages=coming,
+                    half_installed=error.half_installed,
+                )
+
+    def _not_offered(self, clear: Mapping[str, Declared], coming: Mapping[str, str]) -> str:
+        """What no repository has of what was asked for; empty where that is not the reason."""
+        offered = offers.versions(self._module, coming)
+        lacking = offers.missing(coming, offered)
+        said = []
+        for each in clear.values():
+            own = {n: p for n, p in lacking.items() if n in each["packages"] or n in first(each)}
+            said += offers.words(own, offered, each.get("chosen_by", ()))
+        return "\n".join([offers.NOTHING_DONE, *said]) if said else ""
 
     def _release(self, clear: Mapping[str, Declared]) -> None:
         changing = {role: each for role, each in clear.items() if each.get("is_changing")}

@@ -14,6 +14,7 @@ from ansible.module_utils import (
     driver_state,
     ledger_store,
     mig_division,
+    offers,
     originals,
     removal,
     run_lock,
@@ -316,7 +317,9 @@ def packages(module: AnsibleModule) -> dict[str, Any]:
         )
     wanted = removal.to_put_back(entries, installed)
     left = update(module) if wanted else []
-    chosen, words = removal.obtainable(wanted, installed, offered(module, wanted))
+    chosen, words = removal.obtainable(
+        wanted, installed, offers.versions(module, map(removal.plain, wanted))
+    )
     separator = "=" if shutil.which("dpkg-query") else "-"
     return {
         "changed": False,
@@ -333,20 +336,6 @@ def update(module: AnsibleModule) -> list[str]:
         return []
     status, _, err = module.run_command(["apt-get", "update"])
     return [f"apt-get update failed: {err.strip()}"] if status else []
-
-
-def offered(module: AnsibleModule, names: Mapping[str, str]) -> dict[str, list[str]]:
-    """The versions that repositories have of each package, the newest first."""
-    found: dict[str, list[str]] = {}
-    for name in map(removal.plain, names):
-        if shutil.which("apt-cache"):
-            _, out, _ = module.run_command(["apt-cache", "madison", name])
-            found[name] = [line.split("|")[1].strip() for line in out.splitlines() if "|" in line]
-        else:
-            query = ["--quiet", "--available", "--qf", "%{evr}\n", name]
-            _, out, _ = module.run_command(["dnf", "repoquery", *query])
-            found[name] = list(reversed(out.split()))
-    return found
 
 
 def to_release(entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -90,24 +90,35 @@ def update(module: Any, patience_s: float) -> None:
         time.sleep(PAUSE_S)
 
 
-def install(module: Any, packages: Mapping[str, str], patience_s: float) -> None:
-    """Install ``packages`` (name → pattern) in one transaction; fails the module if apt does.
+class InstallationError(Exception):
+    """Packages could not be installed.
 
-    A failure is told as ``half_installed`` where it was not apt that refused, but dpkg that failed.
+    ``half_installed`` where it was not apt that refused, but dpkg that failed.
+    """
+
+    def __init__(self, words: str, *, half_installed: bool) -> None:
+        super().__init__(words)
+        self.half_installed = half_installed
+
+
+def install(module: Any, packages: Mapping[str, str], patience_s: float) -> None:
+    """Install ``packages`` (name → pattern) in one transaction.
+
+    Raises:
+        InstallationError: apt refuses to, and nothing was done; or dpkg failed.
     """
     specs = [f"{name}={pattern}" if pattern else name for name, pattern in packages.items()]
     lock = f"--option=DPkg::Lock::Timeout={patience_s:.0f}"
     status, out, err = module.run_command(
         [*QUIET, *INSTALL, lock, "install", *specs], environ_update=ENVIRONMENT
     )
-    if status != 0:
-        half_installed = DPKG_FAILED in out
-        refused = f"apt-get could not install {', '.join(specs)}: {words(out, err)}"
-        module.fail_json(
-            msg=HALF_INSTALLED.format(words(out, err)) if half_installed else refused,
-            packages=specs,
-            half_installed=half_installed,
-        )
+    if status == 0:
+        return
+    said, half_installed = words(out, err), DPKG_FAILED in out
+    refused = f"apt-get could not install {', '.join(specs)}: {said}"
+    raise InstallationError(
+        HALF_INSTALLED.format(said) if half_installed else refused, half_installed=half_installed
+    )
 
 
 def words(out: str, err: str) -> str:

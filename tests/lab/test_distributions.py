@@ -113,6 +113,17 @@ def test_a_version_that_is_not_offered_leaves_the_driver_held(rocky: Target) -> 
     assert locks(rocky) == before
 
 
+def test_a_docker_on_rocky_that_no_repository_has_stops_a_run_before_the_driver_changes(
+    rocky: Target,
+) -> None:
+    before = rocky.loaded
+    play = rocky.provision(nvidia_driver_branch=OTHER_BRANCH, docker_ce_version="99.9")
+    assert not play.is_good
+    assert play.changed == 0
+    assert "docker-ce: no repository has 99.9, but 3:26" in play.output
+    assert rocky.loaded == before
+
+
 def test_another_branch_on_rocky_is_another_stream_and_is_held_alone(rocky: Target) -> None:
     before = rocky.loaded
     rocky.good(nvidia_driver_branch=OTHER_BRANCH)

@@ -17,6 +17,8 @@ FILL = (
     "dd if=/dev/zero of=/var/lib/gpuhost/fill bs=1k count=100 2>/dev/null || true"
 )
 END_S = 120
+INSTALLED = ["dpkg-query", "-W"]
+NOUVEAU = ["sh", "-c", "lsmod | grep nouveau; cat /proc/sys/kernel/random/boot_id"]
 # A package of somebody's own, with a file that the driver's package has too.
 SITE_TOOLS = """\
 mkdir -p /root/site-tools/DEBIAN /root/site-tools/usr/bin
@@ -71,6 +73,28 @@ def test_a_disk_without_space_for_the_probe_is_told_with_what_to_do(
     assert verified.code == 3
     assert "No space left on device" in verified.host["error"]["message"]
     assert "df -h" in verified.host["error"]["message"]
+
+
+def test_versions_that_no_repository_has_stop_a_run_before_anything_is_installed(lab: Lab) -> None:
+    host = lab.up("lab-37", "--gpus", "1")
+    host_vars = lab.project / "inventories/lab/host_vars"
+    host_vars.mkdir(exist_ok=True)
+    (host_vars / f"{host}.yml").write_text(
+        'docker_ce_version: "99.9"\nnvidia_container_toolkit_version: "0.1-1"\n'
+    )
+    packages, nouveau = lab.exec(host, INSTALLED), lab.exec(host, NOUVEAU)
+    assert nouveau.startswith("nouveau")
+    failed = lab.run("provision", host, "--yes", "--json")
+    (report,) = failed.document["hosts"]
+    assert failed.code == 1
+    said = report["error"]["message"]
+    assert "nothing was installed" in said
+    assert "docker-ce, docker-ce-cli: no repository has 99.9, but 5:26.1.5-1" in said
+    assert "libnvidia-container1: no repository has 0.1-1, but 1.20.0-1" in said
+    assert "nvidia_container_toolkit_version chooses among them" in said
+    assert report["error"]["state"] == "nothing had been changed before that"
+    assert lab.exec(host, INSTALLED) == packages
+    assert lab.exec(host, NOUVEAU) == nouveau
 
 
 @pytest.mark.slow

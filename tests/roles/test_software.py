@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import pytest
 from support import roles
 
 software = roles.library("software")
+software_offered = roles.library("software_offered")
 apt = roles.util("apt")
+offers = roles.util("offers")
 DRIVER = {"nvidia-driver-cuda": "550.*"}
 
 
@@ -28,6 +30,7 @@ class Host:
         self.folder, self.patch = folder, patch
         self.asked, self.selected = folder / "asked", folder / "selected"
         self.script("apt-get", "")
+        self.offers({})
         self.script("dpkg", f"cat >>{self.selected}")
         self.has({})
         patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
@@ -52,6 +55,19 @@ class Host:
         answer = f"case $* in *Want*) printf '{states}';; *) printf '{versions}';; esac"
         self.script("dpkg-query", answer)
 
+    def offers(self, versions: Mapping[str, Sequence[str]]) -> None:
+        """What repositories have beside the driver: every version of a package, by its name."""
+        lines = {
+            name: "".join(f"{name} | {version} | http://mirror.invalid\\n" for version in each)
+            for name, each in {
+                "nvidia-driver-cuda": ["590.1", "550.1"],
+                "containerd.io": ["2"],
+                **versions,
+            }.items()
+        }
+        cases = "".join(f"{name}) printf '{text}';; " for name, text in lines.items())
+        self.script("apt-cache", f"case $2 in {cases} esac")
+
     def old_source(self) -> str:
         """A source that is there, and is to go."""
         path = self.folder / "docker.list"
@@ -67,6 +83,20 @@ class Host:
         lines = self.asked.read_text().splitlines() if self.asked.exists() else []
         words = [line.split() for line in lines if line.startswith("apt-get ")]
         return [" ".join(w for w in each[1:] if not w.startswith("--")) for each in words]
+
+
+class Dnf:
+    """A pretended dnf: name → the versions of it that repositories have, the oldest first."""
+
+    def __init__(self, versions: Mapping[str, Sequence[str]]) -> None:
+        self.versions = versions
+
+    def run_command(self, argv: Sequence[str], **_: Any) -> tuple[int, str, str]:
+        form = argv[argv.index("--qf") + 1]
+        if form == "%{evr}\n":
+            return 0, "\n".join(self.versions.get(argv[-1], ())), ""
+        specs = {f"{name}-{v}": name for name, each in self.versions.items() for v in each}
+        return 0, "".join(f"{specs[asked]}\n" for asked in argv if asked in specs), ""
 
 
 @pytest.fixture
@@ -141,16 +171,51 @@ def test_a_driver_that_changes_is_let_go_before_apt_is_asked(host: Host) -> None
     assert calls.index("dpkg") < calls.index("apt-get")
 
 
-def test_where_apt_fails_the_hold_is_back_and_its_words_are_told(host: Host) -> None:
-    host.script("apt-get", "echo \"E: Version '590.*' was not found\" >&2; exit 100")
+def test_where_apt_refuses_the_hold_is_back_and_its_words_are_told(host: Host) -> None:
+    host.script("apt-get", "echo 'E: Unable to correct problems' >&2; exit 100")
     host.has({"libnvidia-ml1": "535.1"})
-    wanted = declared(host.folder, packages={"nvidia-driver-cuda": "590.*"}, held=["libnvidia-*"])
+    wanted = declared(host.folder, packages=DRIVER, held=["libnvidia-*"])
     result = host.run(nvidia_driver=wanted)
     assert result["failed"]
-    assert result["packages"] == ["nvidia-driver-cuda=590.*"]
     assert not result["half_installed"]
-    assert "E: Version '590.*' was not found" in result["msg"]
+    assert result["msg"] == (
+        "apt-get could not install nvidia-driver-cuda=550.*: E: Unable to correct problems"
+    )
     assert host.selected.read_text() == "libnvidia-ml1 hold\n"
+
+
+def test_of_all_roles_what_no_repository_has_is_told_with_what_there_is(host: Host) -> None:
+    host.script("apt-get", "echo \"E: Version '590.*' was not found\" >&2; exit 100")
+    host.offers(
+        {"docker-ce": ["5:29.8.2-1", "5:29.8.1-1"], "docker-ce-cli": ["5:29.8.2-1", "5:29.8.1-1"]}
+    )
+    result = host.run(
+        nvidia_driver=declared(
+            host.folder,
+            packages={"nvidia-driver-cuda": "590.*", "linux-headers-6.1.0-1": ""},
+            chosen_by=["nvidia_driver_branch", "nvidia_driver_version"],
+        ),
+        docker_ce=declared(
+            host.folder,
+            packages={"docker-ce": "29.8.2", "docker-ce-cli": "29.8.2", "containerd.io": ""},
+            chosen_by=["docker_ce_version"],
+        ),
+    )
+    assert result["msg"].splitlines() == [
+        "The repositories are configured, but nothing was installed:",
+        "linux-headers-6.1.0-1: no repository has it",
+        "docker-ce, docker-ce-cli: no repository has 29.8.2, but 5:29.8.2-1, 5:29.8.1-1",
+        "docker_ce_version chooses among them.",
+    ]
+
+
+def test_of_many_versions_the_newest_are_told() -> None:
+    there = [f"1.{number}" for number in range(20, 0, -1)]
+    said = offers.words({"a": "2.*"}, {"a": there}, ["a_version", "a_branch"])
+    assert said == [
+        "a: no repository has 2.*, but 1.20, 1.19, 1.18, 1.17, 1.16, 1.15, 1.14, 1.13, …",
+        "a_version and a_branch choose among them.",
+    ]
 
 
 def test_where_dpkg_fails_the_way_out_of_what_is_half_installed_is_told(host: Host) -> None:
@@ -263,3 +328,19 @@ def test_where_dpkg_tells_consequences_alone_they_are_told() -> None:
         " dependency problems - leaving unconfigured\n"
     )
     assert apt.words(out, SUB_PROCESS) == out.rstrip()
+
+
+def test_what_dnf_finds_in_no_repository_is_told_with_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(offers.shutil, "which", lambda _: None)
+    dnf = Dnf({"docker-ce": ["29.1", "29.2"], "docker-ce-cli": ["28.0", "29.2"]})
+    packages = {"docker-ce": "28.0", "docker-ce-cli": "28.0", "containerd.io": ""}
+    role = {"packages": packages, "chosen_by": ["docker_ce_version"]}
+    assert software_offered.not_offered(dnf, role) == [
+        "docker-ce: no repository has 28.0, but 29.2, 29.1",
+        "docker_ce_version chooses among them.",
+    ]
+    role = {"packages": {"docker-ce": "29.1", "containerd.io": ""}, "chosen_by": ["x"]}
+    assert software_offered.not_offered(dnf, role) == []
+    assert software_offered.not_offered(dnf, {**role, "packages": {"containerd.io": ""}}) == []
