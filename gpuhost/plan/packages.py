@@ -12,6 +12,7 @@ from gpuhost.plan.host import Host
 from gpuhost.plan.model import Change
 from gpuhost.probe.masking import without_passwords
 
+NOT_OFFERED = "no repository had it when its lists were last read"
 WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -66,7 +67,12 @@ def packages(component: Component, host: Host) -> Iterator[Change]:
         found = host.packages.get(name)
         action, before = ("change", found["version"]) if found else ("install", "")
         after = _version(name, pattern, component, host)
-        yield Change(component.label, action, name, before, after)
+        note = (
+            NOT_OFFERED
+            if _repository_is_known(component, host) and host.lacks(name, pattern)
+            else ""
+        )
+        yield Change(component.label, action, name, before, after, note)
 
 
 def to_install(declared: Declared, host: Host) -> dict[str, str]:
@@ -82,8 +88,7 @@ def to_install(declared: Declared, host: Host) -> dict[str, str]:
 def _version(name: str, pattern: str, component: Component, host: Host) -> str:
     """The version that would be installed, or where it would come from."""
     declared = host.declared(component.role)
-    repository_is_known = not [*key(component, host), *files(component, host)]
-    if repository_is_known and name in host.candidates:
+    if _repository_is_known(component, host) and name in host.candidates:
         best = host.candidates[name].best(pattern)
         if best:
             return best
@@ -92,6 +97,11 @@ def _version(name: str, pattern: str, component: Component, host: Host) -> str:
     newest = f"newest {pattern}" if pattern else "newest"
     repository = without_passwords(declared.repository)
     return f"{newest} in {repository}" if repository else newest
+
+
+def _repository_is_known(component: Component, host: Host) -> bool:
+    """Whether the package manager may have read the declared repository already."""
+    return not [*key(component, host), *files(component, host)]
 
 
 def holds(component: Component, host: Host) -> Iterator[Change]:

@@ -52,7 +52,10 @@ def not_offered(module: AnsibleModule, declared: Mapping[str, Any]) -> list[str]
     """What no repository has of a role's packages, in words."""
     pinned = {name: version for name, version in declared["packages"].items() if version}
     lacking = offers.missing_for_dnf(module, pinned) if pinned else {}
-    return offers.words(lacking, offers.versions(module, lacking), declared["chosen_by"])
+    offered = offers.versions(module, lacking)
+    # As they can be declared: the packages of one version differ in their epochs.
+    bare = {name: [each.rpartition(":")[2] for each in offered[name]] for name in lacking}
+    return offers.words(lacking, bare, declared["chosen_by"])
 
 
 def main() -> None:

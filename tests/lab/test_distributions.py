@@ -82,6 +82,11 @@ def rpm_version(target: Target, package: str) -> str:
     return target.run("rpm", "-q", "--qf", "%{VERSION}", package)
 
 
+def offered(target: Target, package: str) -> list[str]:
+    listed = target.run("dnf", "-q", "repoquery", "--qf", "%{version}-%{release}", package)
+    return listed.split()
+
+
 def locks(target: Target) -> list[str]:
     return target.run("dnf", "-q", "versionlock", "list").split()
 
@@ -120,7 +125,7 @@ def test_a_docker_on_rocky_that_no_repository_has_stops_a_run_before_the_driver_
     play = rocky.provision(nvidia_driver_branch=OTHER_BRANCH, docker_ce_version="99.9")
     assert not play.is_good
     assert play.changed == 0
-    assert "docker-ce: no repository has 99.9, but 3:26" in play.output
+    assert "docker-ce, docker-ce-cli: no repository has 99.9-*, but 26." in play.output
     assert rocky.loaded == before
 
 
@@ -152,14 +157,36 @@ def test_proprietary_modules_on_rocky_take_the_place_of_open_ones(rocky: Target)
 
 def test_pins_with_releases_and_of_several_packages_hold_still_on_rocky(rocky: Target) -> None:
     newer = {name: rpm_version(rocky, name) for name in ("docker-ce", "containerd.io")}
-    listed = rocky.run("dnf", "-q", "repoquery", "--qf", "%{version}-%{release}", "docker-ce")
-    older = next(version for version in listed.split() if newer["docker-ce"] not in version)
+    older = next(v for v in offered(rocky, "docker-ce") if newer["docker-ce"] not in v)
     pins = {"docker_ce_version": older, "docker_ce_containerd_version": newer["containerd.io"]}
     rocky.good("-t", "docker_ce", **pins)
     assert rpm_version(rocky, "docker-ce") == older.partition("-")[0]
     assert rocky.good("-t", "docker_ce", **pins).changed == 0
     rocky.good("-t", "docker_ce", docker_ce_version=newer["docker-ce"])
     assert rpm_version(rocky, "docker-ce") == newer["docker-ce"]
+
+
+def test_versions_without_a_release_conform_on_rocky_when_they_are_there(
+    lab: Lab, rocky: Target
+) -> None:
+    versions = {
+        "docker_ce_version": rpm_version(rocky, "docker-ce"),
+        "docker_ce_containerd_version": rpm_version(rocky, "containerd.io"),
+        "nvidia_container_toolkit_version": rpm_version(rocky, "nvidia-container-toolkit"),
+    }
+    with lab.variables(rocky.name, versions):
+        lab.ok("provision", rocky.name, "--yes")
+        assert lab.ok("plan", rocky.name).stdout == f"{rocky.name}: nothing to change\n"
+
+
+def test_a_plan_on_rocky_tells_the_very_version_and_one_that_there_is_not(
+    lab: Lab, rocky: Target
+) -> None:
+    older = next(v for v in offered(rocky, "docker-ce") if rpm_version(rocky, "docker-ce") not in v)
+    with lab.variables(rocky.name, {"docker_ce_version": older.partition("-")[0]}):
+        assert f"→ {older}" in lab.ok("plan", rocky.name).stdout
+    with lab.variables(rocky.name, {"docker_ce_version": "99.9"}):
+        assert "(no repository had it when " in lab.ok("plan", rocky.name).stdout
 
 
 def test_docker_on_ubuntu_is_the_vendors_for_the_code_name(ubuntu: Target) -> None:

@@ -16,14 +16,8 @@ def test_pytorch_computes_in_the_framework_image_and_says_that_it_was_not_on_a_g
     lab: Lab, provisioned: str
 ) -> None:
     reference = lab.ok("lab", "image", "pytorch").stdout.split()[4].rstrip(".")
-    host_vars = lab.project / "inventories/lab/host_vars"
-    host_vars.mkdir(exist_ok=True)
-    declared = host_vars / f"{provisioned}.yml"
-    declared.write_text(f"gpuhost_ngc_image: {reference}\n")
-    try:
+    with lab.variables(provisioned, {"gpuhost_ngc_image": reference}):
         verified = lab.verify(provisioned, *[word for name in CHECKS for word in ("--check", name)])
-    finally:
-        declared.unlink()
     assert verified.code == 3, verified.results
     for check in CHECKS:
         found = verified.results[check]

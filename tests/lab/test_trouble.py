@@ -77,14 +77,11 @@ def test_a_disk_without_space_for_the_probe_is_told_with_what_to_do(
 
 def test_versions_that_no_repository_has_stop_a_run_before_anything_is_installed(lab: Lab) -> None:
     host = lab.up("lab-37", "--gpus", "1")
-    host_vars = lab.project / "inventories/lab/host_vars"
-    host_vars.mkdir(exist_ok=True)
-    (host_vars / f"{host}.yml").write_text(
-        'docker_ce_version: "99.9"\nnvidia_container_toolkit_version: "0.1-1"\n'
-    )
+    versions = {"docker_ce_version": "99.9", "nvidia_container_toolkit_version": "0.1-1"}
     packages, nouveau = lab.exec(host, INSTALLED), lab.exec(host, NOUVEAU)
     assert nouveau.startswith("nouveau")
-    failed = lab.run("provision", host, "--yes", "--json")
+    with lab.variables(host, versions):
+        failed = lab.run("provision", host, "--yes", "--json")
     (report,) = failed.document["hosts"]
     assert failed.code == 1
     said = report["error"]["message"]

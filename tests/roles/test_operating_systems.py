@@ -37,6 +37,8 @@ PINS = {
     "docker_ce_containerd_version": "2.3.1-1",
     "nvidia_container_toolkit_version": "1.20.0-1",
 }
+# As they may be written where packages are rpm's, too.
+WITHOUT_RELEASES = {"docker_ce_version": "29.8.2", "nvidia_container_toolkit_version": "1.20.0"}
 
 # What the host has on disk: of everyone, and of those with pins.
 DRIVERS = ("580.178.04", "550.163.01")
@@ -165,6 +167,7 @@ def resolved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
             "nvidia_fabric_manager_board": {"driver_version": DRIVERS[host.startswith("pinned_")]},
             "ansible_python_interpreter": sys.executable,
             **(PINS if host.startswith("pinned_") else {}),
+            **(WITHOUT_RELEASES if host == "pinned_rocky9" else {}),
         }
         for host in SYSTEMS
     }
@@ -293,7 +296,7 @@ def test_what_the_driver_needs_of_a_rhel_comes_first(resolved: dict[str, dict[st
         ("rocky9", "https://download.docker.com/linux/rhel", "docker-ce"),
         ("centos9", "https://download.docker.com/linux/centos", "docker-ce"),
         ("pinned_debian13", "https://download.docker.com/linux/debian", "docker-ce=29.8.2-1"),
-        ("pinned_rocky9", "https://download.docker.com/linux/rhel", "docker-ce-29.8.2-1"),
+        ("pinned_rocky9", "https://download.docker.com/linux/rhel", "docker-ce-29.8.2-*"),
     ],
 )
 def test_docker_comes_from_its_own_repository_for_the_system(
@@ -311,6 +314,12 @@ def test_pinned_packages_are_the_ones_that_are_held(resolved: dict[str, dict[str
     assert resolved["debian13"]["__docker_ce_pinned"] == []
 
 
+def test_a_version_with_a_release_is_asked_for_as_it_is(
+    resolved: dict[str, dict[str, Any]],
+) -> None:
+    assert "containerd.io-2.3.1-1" in resolved["pinned_rocky9"]["__docker_ce_packages"]
+
+
 def test_podman_itself_is_never_among_the_conflicting_packages(
     resolved: dict[str, dict[str, Any]],
 ) -> None:
@@ -324,7 +333,7 @@ def test_podman_itself_is_never_among_the_conflicting_packages(
         ("ubuntu2204", "deb", "nvidia-container-toolkit"),
         ("rhel8", "rpm", "nvidia-container-toolkit"),
         ("pinned_debian13", "deb", "nvidia-container-toolkit=1.20.0-1"),
-        ("pinned_rocky9", "rpm", "nvidia-container-toolkit-1.20.0-1"),
+        ("pinned_rocky9", "rpm", "nvidia-container-toolkit-1.20.0-*"),
     ],
 )
 def test_the_toolkit_is_asked_for_at_one_version(

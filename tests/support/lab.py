@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,18 @@ class Lab:
         assert ran.stdout.startswith("{"), ran.stderr
         (report,) = ran.document["hosts"]
         return Verified(ran.code, report, {r["check"]: r for r in report["checks"]})
+
+    @contextmanager
+    def variables(self, host: str, values: Mapping[str, object]) -> Iterator[None]:
+        """Set variables of one host in the lab's inventory for a while."""
+        folder = self.project / "inventories/lab/host_vars"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{host}.yml"
+        path.write_text(yaml.safe_dump(dict(values)))
+        try:
+            yield
+        finally:
+            path.unlink()
 
     def testinfra(self, host: str) -> testinfra.host.Host:
         """The host through ssh and sudo alone, without gpuhost and without Ansible."""

@@ -422,6 +422,33 @@ def test_the_version_is_the_one_that_apt_would_take(pin: str | None, after: str)
     assert change.after.startswith(after)
 
 
+def test_a_version_that_the_read_lists_lack_is_told() -> None:
+    evidence = conforming_evidence()
+    package("docker-ce")(evidence)
+    policy(TABLE)(evidence)
+    told = {}
+    for pin in ("5:27.*", "5:28.*"):
+        found = planned(evidence, replace(healthy_desired(), docker_version=pin))
+        (told[pin],) = [
+            c.note for c in found.changes if (c.action, c.subject) == ("install", "docker-ce")
+        ]
+    assert told == {"5:27.*": "no repository had it when its lists were last read", "5:28.*": ""}
+
+
+@pytest.mark.parametrize(("pin", "after"), [("29.8.1-*", "29.8.1-1.el9"), (None, "29.8.2-1.el9")])
+def test_the_version_is_the_one_that_dnf_would_take(pin: str | None, after: str) -> None:
+    evidence = conforming_evidence()
+    package("docker-ce")(evidence)
+    data(evidence, "provisioning")["lists_read"] = False  # which are apt's
+    data(evidence, "provisioning")["candidates"] = {
+        "argv": ["dnf", "--quiet", "repoquery"],
+        "stdout": "docker-ce 29.8.1-1.el9\n\ndocker-ce 29.8.2-1.el9\n",
+    }
+    found = planned(evidence, replace(healthy_desired(), docker_version=pin))
+    (change,) = [c for c in found.changes if c.subject == "docker-ce" and c.action == "install"]
+    assert change.after == after
+
+
 def test_where_the_repository_is_not_configured_yet_no_version_is_promised() -> None:
     evidence = conforming_evidence()
     package("docker-ce")(evidence)
