@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from gpuhost import ansible_env, specs
 from gpuhost.errors import DesiredStateError, InventoryError, PlaybookError
@@ -67,6 +68,12 @@ VARIABLE_OF = {
     "trial_timeout_s": "gpuhost_trial_timeout",
     "trial_parallel": "gpuhost_trial_parallel",
     "pull_timeout_s": "gpuhost_pull_timeout",
+}
+# Key of dockerd's proxies → variable.
+PROXIES = {
+    "http-proxy": "gpuhost_http_proxy",
+    "https-proxy": "gpuhost_https_proxy",
+    "no-proxy": "gpuhost_no_proxy",
 }
 AT_LEAST = {
     "gpuhost_gpu_count": 0,
@@ -220,14 +227,14 @@ def desired_states(hosts: Iterable[Host]) -> dict[str, Desired]:
         problems += [
             Problem(name, f"cannot be resolved: {w}") for name, w in host.unresolved.items()
         ]
-        problems += _too_small(values)
+        problems += _too_small(values) + _wrong_proxies(values)
         problems += [
             Problem("nvidia_mig_layout", words)
             for words in mig.problems(values["nvidia_mig_layout"], values["nvidia_mig_config"])
         ]
         for problem in problems:
             found.setdefault(problem, []).append(host.name)
-        states[host.name] = _desired(values)
+        states[host.name] = _desired(_with_proxies(values))
     if found:
         raise _wrong(found)
     return states
@@ -257,6 +264,40 @@ def _desired(values: Mapping[str, Any]) -> Desired:
             continue
         state[each.name] = tuple(value) if isinstance(value, list) else value
     return Desired(**state)
+
+
+def _with_proxies(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with the proxies among dockerd's keys, as the role docker_ce merges them."""
+    proxies = {key: values[name] for key, name in PROXIES.items() if values[name]}
+    if not proxies:
+        return dict(values)
+    config = values["docker_ce_daemon_config"]
+    return {
+        **values,
+        "docker_ce_daemon_config": {**config, "proxies": proxies | config.get("proxies", {})},
+    }
+
+
+def _wrong_proxies(values: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    for name in (PROXIES["http-proxy"], PROXIES["https-proxy"]):
+        url = values[name]
+        if "@" in url:
+            # Everybody on the host may read dockerd's file. Not shown: there may be a password.
+            what = "has a user in it, whose password everybody on the host could read"
+            found.append(Problem(name, f"{what}: give a proxy that wants no login"))
+        elif url and not _is_web_url(url):
+            what = f"is {url!r}: it must be a URL, such as http://proxy.example.com:3128"
+            found.append(Problem(name, what))
+    return found
+
+
+def _is_web_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _too_small(values: Mapping[str, Any]) -> list[Problem]:

@@ -265,7 +265,7 @@ _IMAGES = (
         r"no such host|i/o timeout|network is unreachable|connection refused|"
         r"Client\.Timeout exceeded|TLS handshake timeout|no route to host",
         "the host cannot reach the registry",
-        "curl -v https://<registry>/v2/  # from the host; look at DNS, proxy and firewall",
+        "curl -v https://<registry>/v2/  # on the host; DNS, gpuhost_https_proxy, firewall?",
     ),
     _known(
         r"no space left on device",

@@ -38,7 +38,8 @@ def bring_about(module: Any, url: str, dest: str, fingerprint: str, timeout: int
     except OSError as error:
         module.fail_json(
             msg=f"The signing key at {url} cannot be downloaded: {error}. "
-            "Check the URL, and that this host reaches it (proxy, mirror)."
+            "Check the URL, and that this host reaches it: by itself, through a proxy "
+            "(gpuhost_https_proxy), or from a mirror of yours."
         )
     try:
         check(key, expected)

@@ -45,6 +45,9 @@ DECLARATIONS: Mapping[str, str] = {
         gpuhost_trial_timeout: {type: int, default: 61}
         gpuhost_trial_parallel: {type: int, default: 5}
         gpuhost_pull_timeout: {type: int, default: 1801}
+        gpuhost_http_proxy: {type: str, default: ""}
+        gpuhost_https_proxy: {type: str, default: ""}
+        gpuhost_no_proxy: {type: str, default: ""}
         gpuhost_drained: {type: bool, default: false}
         gpuhost_drained_reason: {type: str, default: ""}
         """,

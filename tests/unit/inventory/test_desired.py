@@ -112,6 +112,33 @@ def test_a_value_of_the_wrong_type_is_an_error_that_says_which_is_right(
     assert words in wrong(host(**variables))
 
 
+def test_a_hosts_proxies_are_among_the_declared_keys_of_dockerd() -> None:
+    state = inventory.desired(
+        host(
+            gpuhost_https_proxy="http://proxy.example.com:3128",
+            gpuhost_no_proxy="localhost",
+            docker_ce_daemon_config={"debug": True, "proxies": {"no-proxy": "registry"}},
+        )
+    )
+    proxies = {"https-proxy": "http://proxy.example.com:3128", "no-proxy": "registry"}
+    assert state.daemon_config == {"debug": True, "proxies": proxies}
+    assert "proxies" not in inventory.desired(host()).daemon_config
+
+
+@pytest.mark.parametrize(
+    "url", ["proxy", "proxy.example.com:3128", "socks5://proxy:1080", "http://:80", "http://[::1"]
+)
+def test_a_proxy_that_is_no_url_is_an_error_that_shows_one(url: str) -> None:
+    message = wrong(host(gpuhost_http_proxy=url))
+    assert f"gpuhost_http_proxy is {url!r}: it must be a URL, such as http://proxy" in message
+
+
+def test_a_login_to_a_proxy_is_refused_and_its_password_not_shown() -> None:
+    message = wrong(host(gpuhost_https_proxy="http://me:hunter2@proxy.example.com"))
+    assert "gpuhost_https_proxy has a user in it" in message
+    assert "hunter2" not in message
+
+
 def test_a_template_that_cannot_be_resolved_is_an_error_in_ansibles_words() -> None:
     unresolved = Host("lab-01", "lab-01", {}, {"gpuhost_gpu_count": "'n' is undefined"})
     assert "gpuhost_gpu_count cannot be resolved: 'n' is undefined" in wrong(unresolved)
