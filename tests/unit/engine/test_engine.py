@@ -334,7 +334,7 @@ def test_an_interrupted_run_stops_ansible_within_seconds(
     began = time.monotonic()
     at_work.process.send_signal(number)
     output, _ = at_work.process.communicate()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
     assert output.strip() == words
     assert at_work.process.returncode == 0, "the signal handlers were changed"
     assert at_work.left_behind() == []

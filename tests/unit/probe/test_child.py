@@ -55,7 +55,7 @@ def test_a_hang_ends_at_the_limit() -> None:
     began = time.monotonic()
     with pytest.raises(ChildError, match=r"gave no answer within 0\.2 s"):
         Child(lambda: time.sleep(600), 0.2).answer()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
 
 def test_a_hang_that_ignores_being_told_to_end_is_killed() -> None:
@@ -67,7 +67,7 @@ def test_a_hang_that_ignores_being_told_to_end_is_killed() -> None:
     began = time.monotonic()
     with pytest.raises(ChildError, match="gave no answer"):
         Child(work, 0.2, grace_s=0.2).answer()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
 
 def test_a_child_that_is_stopped_can_clean_up(tmp_path: Path) -> None:

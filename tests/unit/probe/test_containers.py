@@ -23,6 +23,8 @@ from gpuhost.probe.trials import PlannedTrial, plan
 
 RUN = "1-2"
 NOWHERE = Root(Path("/proc/nowhere"))
+# Of one removal: long beside what a loaded machine adds.
+HANGS_S = 0.5
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
@@ -140,7 +142,7 @@ def test_a_removal_that_hangs_does_not_use_up_the_time_of_all_others(
 ) -> None:
     class Slow(FakeEngine):
         def remove(self, _: str) -> None:
-            time.sleep(0.2)
+            time.sleep(HANGS_S)
             raise EngineError("did not answer in time")
 
     monkeypatch.setattr(limits, "CLEAN_S", containers.CLEAN_MARGIN_S + 0.1)
@@ -149,7 +151,7 @@ def test_a_removal_that_hangs_does_not_use_up_the_time_of_all_others(
     made = [engine.create(container_spec(trial)) for trial in plan(gpus(8), 8, asked)]
     began = time.monotonic()
     left = proof(engine, asked).clean()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < len(made) * HANGS_S / 2
     assert left == [identifier[:12] for identifier in made]
 
 
