@@ -50,6 +50,8 @@ class Declared:
     ``files`` are path → content, ``packages`` name → version or pattern (empty:
     any will do), ``held`` and ``not_held`` patterns of names. ``first`` are
     packages that come before the others, ``stream`` is of dnf's module of them.
+    dockerd is restarted when a file of ``read_at_start`` is newer than it runs, and
+    when a package of ``restarting`` changes.
     """
 
     repository: str = ""
@@ -64,13 +66,17 @@ class Declared:
     not_held: tuple[str, ...] = ()
     daemon_config: Mapping[str, Any] = field(default_factory=dict)
     read_at_start: tuple[str, ...] = ()
+    restarting: tuple[str, ...] = ()
     may_reboot: bool = True
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Declared:
         """From the value of a role's variable."""
         key = document.get("key")
-        lists = ("absent", "conflicting", "first", "held", "not_held", "read_at_start")
+        lists = (
+            *("absent", "conflicting", "first", "held", "not_held"),
+            *("read_at_start", "restarting"),
+        )
         return cls(
             repository=document.get("repository", ""),
             key=Key(key["path"], normalized(key["fingerprint"])) if key else None,

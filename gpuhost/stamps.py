@@ -63,17 +63,17 @@ def _staleness(
     found = _parsed(text)
     wanted = _stamp(component, values, str(found.get("salt", "")))
     if found.get("version") != STAMP_VERSION:
-        return "its stamp is not one that this gpuhost reads"
+        return "the stamp is not one that this gpuhost reads"
     if found.get("role") != wanted["role"]:
-        return "its role is not the one that ran last"
+        return "the role is not the one that ran last"
     same = all(
         hmac.compare_digest(str(found.get(key)), str(wanted[key]))
         for key in ("variables", "secrets")
     )
     if not same:
-        return "its variables changed since it ran"
+        return "variables changed since the last run"
     edited = _edited(component, found.get("files") or {}, files)
-    return f"{', '.join(edited)} changed since it ran" if edited else ""
+    return f"{', '.join(edited)} changed since the last run" if edited else ""
 
 
 def _edited(

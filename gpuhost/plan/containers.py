@@ -21,6 +21,7 @@ from gpuhost.probe.schema import DeviceNode
 DOCKER_ROLE = "docker_ce"
 TOOLKIT_ROLE = "nvidia_container_toolkit"
 DOCKER_UNIT = "docker.service"
+PACKAGE_CHANGES = "its package changes"
 CDI_SPEC = "/var/run/cdi/nvidia.yaml"
 CDI_UNITS = ("nvidia-cdi-refresh.service", "nvidia-cdi-refresh.path")
 GPU_NODE = re.compile(r"/dev/nvidia\d[^/]*")
@@ -64,8 +65,16 @@ def _service(host: Host, found: Sequence[Difference]) -> Iterator[Change]:
         yield Change("docker", "start", DOCKER_UNIT)
     elif found:
         yield Change("docker", "restart", "dockerd", note=f"{DAEMON_JSON} changes")
+    elif service and _replaces(host, DOCKER_ROLE):
+        yield Change("docker", "restart", "dockerd", note=PACKAGE_CHANGES)
     else:
         yield from _restart("docker", host, [DAEMON_JSON])
+
+
+def _replaces(host: Host, role: str) -> bool:
+    """Whether a package changes for which dockerd is restarted."""
+    declared = host.declared(role)
+    return not to_install(declared, host).keys().isdisjoint(declared.restarting)
 
 
 def _restart(label: str, host: Host, paths: Sequence[str]) -> Iterator[Change]:
@@ -86,8 +95,21 @@ def toolkit(host: Host) -> Iterator[Change]:
     if found:
         yield Change("toolkit", "restart", "dockerd", note=f"{DAEMON_JSON} changes")
     elif not others:
-        yield from _restart("toolkit", host, declared.read_at_start)
+        yield from _restart_for_the_runtime(host, declared.read_at_start)
     yield from _cdi(host, bool(to_install(declared, host)))
+
+
+def _restart_for_the_runtime(host: Host, paths: Sequence[str]) -> Iterator[Change]:
+    """A restart for a runtime that docker's own package has not restarted dockerd for."""
+    is_running = host.facts.provisioning["dockerd_started_at"] is not None
+    docker_changes = _replaces(host, DOCKER_ROLE)
+    # In one transaction the runtime is there before docker's package restarts dockerd.
+    comes_later = not (docker_changes and host.installs_at_once)
+    if is_running and _replaces(host, TOOLKIT_ROLE):
+        if comes_later:
+            yield Change("toolkit", "restart", "dockerd", note="its runtime changes")
+    elif not docker_changes:
+        yield from _restart("toolkit", host, paths)
 
 
 def _cdi(host: Host, installs: bool) -> Iterator[Change]:

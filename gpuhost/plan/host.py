@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from gpuhost.checks.facts import Facts
-from gpuhost.declared import Declarations, Declared
+from gpuhost.declared import DISTRIBUTIONS, Declarations, Declared
 from gpuhost.model import Desired
 from gpuhost.parse.apt import Policy, parse_candidates
 from gpuhost.parse.docker import parse_daemon_json
@@ -42,6 +42,11 @@ class Host:
     def state(self) -> Mapping[str, Any]:
         """What the roles decide by."""
         return self.facts.preflight["state"]
+
+    @property
+    def installs_at_once(self) -> bool:
+        """Whether the packages of all roles come in one transaction, as apt's do."""
+        return DISTRIBUTIONS.get(self.facts.system["os_id"], ("", ""))[1] == "Debian"
 
     @cached_property
     def files(self) -> Mapping[str, ConfigFile]:

@@ -22,6 +22,7 @@ CALLBACKS = PROJECT / "tests/support/callback_plugins"
 TOOLKIT_SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.sources"
 DAEMON_JSON = "/etc/docker/daemon.json"
 OLD, NEW = "5:26.1.4-1~debian.12~bookworm", "5:26.1.5-1~debian.12~bookworm"
+NEW_VERSIONS = {"docker_ce_version": NEW, "nvidia_container_toolkit_version": "1.20.0-1"}
 ROLES = {
     "driver": "nvidia_driver",
     "docker": "docker_ce",
@@ -43,8 +44,8 @@ ANSWERS = {
     **dict.fromkeys(("install", "change"), "packages"),
     "hold": "held",
 }
-# Its package does that when it is installed.
-BY_PACKAGES = {("toolkit", "generate")}
+# Component, action and note of what packages do when they are installed.
+BY_PACKAGES = {("toolkit", "generate", ""), ("docker", "restart", "its package changes")}
 # The role docker_ce merges and restarts, for whichever role.
 OF_DOCKER = ("set", "restart")
 # A repository without its key would keep apt from reading any.
@@ -83,7 +84,7 @@ def foretold(planned: dict[str, Any]) -> set[str]:
             found.add(TAKEN_AWAY)
         if is_software(change):
             found.add(SOFTWARE)
-        elif (component, action) not in BY_PACKAGES:
+        elif (component, action, change["note"]) not in BY_PACKAGES:
             task = TASKS.get((component, action)) or TASKS["*", action]
             role = "docker_ce" if action in OF_DOCKER else ROLES[component]
             found.add(f"{role}: {task}")
@@ -189,11 +190,17 @@ def test_what_a_plan_says_is_what_provisioning_does(lab: Lab, bare: str) -> None
     assert said == {
         *(f"change {name} {NEW} → {OLD}" for name in ("docker-ce", "docker-ce-cli")),
         *(f"hold {name}" for name in ("docker-ce", "docker-ce-cli")),
+        "restart dockerd (its package changes)",
     }
     apply(lab, planned)
     assert installed(lab, "docker-ce") == f"{OLD} hold"
 
-    declare(lab, docker_ce_version=NEW, docker_users_names=["alice", "bob"])
+    declare(lab, docker_ce_version=OLD, nvidia_container_toolkit_version="1.19.1-1")
+    planned = plan(lab)
+    assert "restart dockerd (its runtime changes)" in {c["what"] for c in planned["changes"]}
+    apply(lab, planned)
+
+    declare(lab, **NEW_VERSIONS, docker_users_names=["alice", "bob"])
     planned = plan(lab)
     said = {change["what"] for change in planned["changes"]}
     assert said >= {f"change {name} {OLD} → {NEW}" for name in ("docker-ce", "docker-ce-cli")}
@@ -203,6 +210,6 @@ def test_what_a_plan_says_is_what_provisioning_does(lab: Lab, bare: str) -> None
     assert ran.code == 1
     assert "there is no user bob" in ran.stdout
     assert installed(lab, "docker-ce") == f"{OLD} hold"
-    declare(lab, docker_ce_version=NEW, docker_users_names=["alice"])
+    declare(lab, **NEW_VERSIONS, docker_users_names=["alice"])
     apply(lab, plan(lab))
     assert installed(lab, "docker-ce") == f"{NEW} hold"

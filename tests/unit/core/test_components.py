@@ -33,7 +33,7 @@ def test_a_conforming_host_runs_no_role_and_in_full_all() -> None:
 
 
 def test_a_role_whose_stamp_does_not_vouch_for_it_runs_with_those_that_build_on_it() -> None:
-    stale = {"docker_ce": "its variables changed since it ran"}
+    stale = {"docker_ce": "variables changed since the last run"}
     evidence, desired = conforming_evidence(), healthy_desired()
     found = plan("gpu-01", evidence, desired, declarations(evidence, desired), stale)
     assert found.is_empty

@@ -207,7 +207,23 @@ PERTURBATIONS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a package of another version": (
         package("docker-ce", version="5:28.1.1-1"),
-        [f"docker: change docker-ce 5:28.1.1-1 → {ENGINE_PACKAGE}", "docker: hold docker-ce"],
+        [
+            f"docker: change docker-ce 5:28.1.1-1 → {ENGINE_PACKAGE}",
+            "docker: hold docker-ce",
+            "docker: restart dockerd (its package changes)",
+        ],
+    ),
+    "a lost package of the runtime": (
+        package("nvidia-container-toolkit-base"),
+        [
+            "toolkit: install nvidia-container-toolkit-base 1.20.0-1",
+            "toolkit: hold nvidia-container-toolkit-base",
+            "toolkit: restart dockerd (its runtime changes)",
+        ],
+    ),
+    "a lost package beside the runtime": (
+        package("libnvidia-container1"),
+        ["toolkit: install libnvidia-container1 1.20.0-1", "toolkit: hold libnvidia-container1"],
     ),
     "an unpinned package is newer": (package("docker-buildx-plugin", version="99"), []),
     "a hold is missing": (
@@ -321,6 +337,21 @@ def test_from_any_state_one_application_is_enough(evidence: Evidence) -> None:
     applied(planned(evidence), evidence, declarations(evidence, healthy_desired()))
     assert words(planned(evidence)) == []
     assert planned(evidence).reboot == ""
+
+
+@pytest.mark.parametrize(
+    ("os_id", "restarts"), [("debian", ["docker"]), ("rocky", ["docker", "toolkit"])]
+)
+def test_dockerd_is_restarted_again_for_a_runtime_that_comes_after_docker(
+    os_id: str, restarts: list[str]
+) -> None:
+    evidence = conforming_evidence()
+    declared = declarations(evidence, healthy_desired())
+    package("docker-ce")(evidence)
+    package("nvidia-container-toolkit")(evidence)
+    data(evidence, "system")["os_id"] = os_id
+    found = plan("lab-01", evidence, healthy_desired(), declared)
+    assert [c.component for c in found.changes if c.action == "restart"] == restarts
 
 
 def test_a_plan_changes_neither_evidence_nor_declarations() -> None:

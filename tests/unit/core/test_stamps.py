@@ -61,7 +61,7 @@ def test_a_file_of_a_role_that_changed_or_came_back_is_noticed() -> None:
     evidence: Any = stamped(HOST)
     found = {"path": path, "mode": "0644", "changed_at": 0.0, "sha256": "abc"}
     evidence["sections"]["provisioning"]["data"]["files"] = [found]
-    assert stamps.stale(HOST, evidence) == {"docker_ce": f"{path} changed since it ran"}
+    assert stamps.stale(HOST, evidence) == {"docker_ce": f"{path} changed since the last run"}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"version": 0}'])
