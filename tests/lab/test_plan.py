@@ -52,6 +52,48 @@ OF_DOCKER = ("set", "restart")
 TAKEN_AWAY = (
     "preflight: Take away sources of packages whose key is of no use and that are configured anew"
 )
+# The same on the RHEL family, where dnf is the roles' own business; docker's and the toolkit's
+# repositories are configured before the driver is installed.
+RHEL_HOST = "plan-02"
+RHEL_REPOSITORIES = (
+    "software: Make sure that the declared versions can be had, before the driver is installed"
+)
+RHEL_TASKS = {
+    **{
+        (component, action): RHEL_REPOSITORIES
+        for component in ("docker", "toolkit")
+        for action in ("add", "replace", "write", "rewrite", "remove")
+    },
+    ("driver", "rewrite"): "nvidia_driver: Configure the repository and the blacklist of nouveau",
+    ("driver", "hold"): "nvidia_driver: Hold the driver",
+    ("driver", "start"): "nvidia_driver: Enable and start nvidia-persistenced",
+    **dict.fromkeys(
+        (("docker", "install"), ("docker", "change")), "docker_ce: Install Docker Engine"
+    ),
+    ("docker", "hold"): "docker_ce: Hold what is pinned",
+    ("toolkit", "change"): "nvidia_container_toolkit: Install the toolkit",
+    ("toolkit", "hold"): "nvidia_container_toolkit: Hold the toolkit",
+    **{
+        (component, "set"): "docker_ce: Merge the declared keys into daemon.json"
+        for component in ("docker", "toolkit")
+    },
+    **{
+        (component, "restart"): "docker_ce: Enable and run dockerd"
+        for component in ("docker", "toolkit")
+    },
+    ("users", "add"): "docker_users: Add users to the group docker",
+}
+RHEL_SPOILING = """
+echo '# by hand' >>/etc/yum.repos.d/docker-ce.repo
+rm /etc/pki/rpm-gpg/RPM-GPG-KEY-nvidia-container-toolkit
+chmod 0600 /etc/modprobe.d/gpuhost-nouveau.conf
+dnf -q versionlock delete nvidia-persistenced
+dnf -q -y remove docker-buildx-plugin
+gpasswd --delete alice docker
+systemctl stop nvidia-persistenced.service
+sed -i 's/"cdi": true/"cdi": false/' /etc/docker/daemon.json
+echo '[old]' >/etc/yum.repos.d/nvidia-docker.repo
+"""
 CHANGED = re.compile(r"^\S+  \S+  (\w+: .+?)  changed  ", re.MULTILINE)
 
 
@@ -66,8 +108,8 @@ def bare(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     room.down([HOST], silent)
 
 
-def plan(lab: Lab) -> dict[str, Any]:
-    (found,) = lab.run("plan", HOST, "--json").document["hosts"]
+def plan(lab: Lab, host: str = HOST) -> dict[str, Any]:
+    (found,) = lab.run("plan", host, "--json").document["hosts"]
     return dict(found)
 
 
@@ -213,3 +255,33 @@ def test_what_a_plan_says_is_what_provisioning_does(lab: Lab, bare: str) -> None
     declare(lab, **NEW_VERSIONS, docker_users_names=["alice"])
     apply(lab, plan(lab))
     assert installed(lab, "docker-ce") == f"{NEW} hold"
+
+
+@pytest.mark.slow
+def test_what_a_plan_says_on_rocky_is_what_provisioning_does(lab: Lab) -> None:
+    lab.up(RHEL_HOST, "--gpus", "1", "--os", "rocky9")
+    lab.ok("provision", RHEL_HOST, "--yes")
+    lab.exec(RHEL_HOST, ["sh", "-ec", RHEL_SPOILING])
+    apply_on_rhel(lab)
+
+    older = {"docker_ce_version": "26.1.4", "nvidia_container_toolkit_version": "1.19.1"}
+    with lab.variables(RHEL_HOST, older):
+        said = {change["what"] for change in apply_on_rhel(lab)["changes"]}
+    assert said >= {"change docker-ce 26.1.5-1.el9 → 26.1.4-1.el9", "hold docker-ce-cli"}
+    assert said >= {"change nvidia-container-toolkit 1.20.0-1 → 1.19.1-1"}
+    restarts = {"restart dockerd (its package changes)", "restart dockerd (its runtime changes)"}
+    assert said >= restarts
+
+
+def apply_on_rhel(lab: Lab) -> dict[str, Any]:
+    """What the plan foretells is done, and afterwards there is nothing to do; the plan."""
+    planned = plan(lab, RHEL_HOST)
+    expected = {
+        RHEL_TASKS[change["component"], change["action"]]
+        for change in planned["changes"]
+        if (change["component"], change["action"], change["note"]) not in BY_PACKAGES
+    }
+    assert planned["reboot"] == ""
+    assert done(lab.ok("provision", RHEL_HOST, "--yes")) == expected
+    assert lab.ok("plan", RHEL_HOST).stdout == f"{RHEL_HOST}: nothing to change\n"
+    return planned
