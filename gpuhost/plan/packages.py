@@ -13,6 +13,8 @@ from gpuhost.plan.model import Change
 from gpuhost.probe.masking import without_passwords
 
 NOT_OFFERED = "no repository had it when its lists were last read"
+# Where files are that say what repositories there are; others say what to choose of them.
+SOURCES = ("/etc/apt/sources.list.d/", "/etc/yum.repos.d/")
 WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -101,7 +103,8 @@ def _version(name: str, pattern: str, component: Component, host: Host) -> str:
 
 def _repository_is_known(component: Component, host: Host) -> bool:
     """Whether the package manager may have read the declared repository already."""
-    return not [*key(component, host), *files(component, host)]
+    changing = [change.subject for change in files(component, host)]
+    return not [*key(component, host)] and not any(path.startswith(SOURCES) for path in changing)
 
 
 def holds(component: Component, host: Host) -> Iterator[Change]:

@@ -440,6 +440,19 @@ docker-ce:
 """
 
 
+DRIVERS = """\
+nvidia-driver-cuda:
+  Installed: 580.178.04-1
+  Candidate: 580.178.04-1
+  Version table:
+     595.71.05-1 500
+        500 http://mirror stable/main amd64 Packages
+ *** 580.178.04-1 1001
+        500 http://mirror stable/main amd64 Packages
+        100 /var/lib/dpkg/status
+"""
+
+
 @pytest.mark.parametrize(
     ("pin", "after"),
     [(None, "5:29.9.0-1"), ("5:28.*", "5:28.5.2-1"), ("5:27.*", "newest 5:27.* in https://")],
@@ -451,6 +464,16 @@ def test_the_version_is_the_one_that_apt_would_take(pin: str | None, after: str)
     found = planned(evidence, replace(healthy_desired(), docker_version=pin))
     (change,) = [c for c in found.changes if c.subject == "docker-ce" and c.action == "install"]
     assert change.after.startswith(after)
+
+
+def test_another_branch_is_told_in_the_very_version_although_its_pin_is_to_be_written() -> None:
+    evidence = conforming_evidence()
+    policy(DRIVERS)(evidence)
+    desired = replace(healthy_desired(), driver_branch="595", driver_version=None)
+    found = planned(evidence, desired)
+    changed = {c.subject: c for c in found.changes if c.action in ("change", "rewrite")}
+    assert "/etc/apt/preferences.d/gpuhost-nvidia-driver" in changed
+    assert changed["nvidia-driver-cuda"].after == "595.71.05-1"
 
 
 def test_a_version_that_the_read_lists_lack_is_told() -> None:
