@@ -150,7 +150,7 @@ def declare(host: str, facts: Facts, ask: Declare) -> Declarations:
 
 def _blockers(reasons: Sequence[Any]) -> tuple[Blocker, ...]:
     # An upgrade that is under way is waited for.
-    if [reason.name for reason in reasons] == ["apt-locked"]:
+    if [reason.name for reason in reasons] == ["packages-locked"]:
         return ()
     return tuple(Blocker(**vars(reason)) for reason in reasons)
 

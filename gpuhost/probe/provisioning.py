@@ -122,8 +122,9 @@ def candidates(context: Context) -> Optional[Command]:
     if which("apt-cache"):
         return context.run(["apt-cache", "policy", *names])
     if which("dnf"):
-        # From what it has in its cache: a plan reads, it downloads nothing.
-        query = ["--cacheonly", "--available", "--qf", "%{name} %{version}-%{release}\n"]
+        # From what it has in its cache: a plan reads, it downloads nothing and waits for nobody.
+        query = ["--cacheonly", "--setopt=exit_on_lock=1", "--available"]
+        query += ["--qf", "%{name} %{version}-%{release}\n"]
         # Also what a branch has whose stream of modules is not the enabled one.
         query.append("--setopt=*.module_hotfixes=1")
         return context.run(["dnf", "--quiet", "repoquery", *query, *names])

@@ -94,7 +94,7 @@ def _dnf(context: Context) -> Upgrades:
     automatic = unattended.dnf_automatic(context)
     # From the cache: a verification does not wait for mirrors.
     kind = ["--security"] if automatic.installs and automatic.security_only else []
-    answer = context.run(["dnf", "-q", "-C", *kind, "check-update"])
+    answer = context.run(["dnf", "-q", "-C", "--setopt=exit_on_lock=1", *kind, "check-update"])
     if answer["rc"] not in (0, DNF_UPDATES_AVAILABLE):
         return _unread(_words(answer))
     pending = dnf_upgrades(answer["stdout"])

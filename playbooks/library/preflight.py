@@ -125,7 +125,7 @@ def main() -> None:
     divided = {"mig_gpus": mig_gpus() if wanted.mig_entries else None}
     state = {**read(list(wanted.free_mib), wanted.users), **divided}
     flavour, found = reasons(state, wanted)
-    if [reason.name for reason in found] == ["apt-locked"]:
+    if [reason.name for reason in found] == ["packages-locked"]:
         # Everything else is well: an upgrade that is under way is worth waiting for.
         lock = awaited_lock(patience)
         state = {**read(list(wanted.free_mib), wanted.users), **divided, "package_lock": lock}

@@ -257,7 +257,7 @@ def _packages(state: State) -> Iterator[Reason]:
     lock = state["package_lock"]
     if lock:
         yield Reason(
-            "apt-locked",
+            "packages-locked",
             f"the package manager is locked by {lock['process']} ({lock['path']})",
             "nothing can be installed while it works",
             f"wait until it has ended, or see what it waits for (systemctl status {lock['pid']})",

@@ -15,7 +15,16 @@ from typing import Any
 from .driver_state import read_text, run
 from .texts import AnyPath
 
-LOCKS = ("var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock", "var/lib/apt/lists/lock")
+# Locked by the process that works: dpkg's, apt's, and those of two versions of rpm.
+LOCKS = (
+    *("var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock", "var/lib/apt/lists/lock"),
+    *("var/lib/rpm/.rpm.lock", "usr/lib/sysimage/rpm/.rpm.lock"),
+)
+# dnf's: the process that works has written its number into them.
+NAMING_LOCKS = (
+    *("var/lib/dnf/rpmdb_lock.pid", "var/cache/dnf/metadata_lock.pid"),
+    "var/cache/dnf/download_lock.pid",
+)
 FLOCK = "hhqqi4x"  # struct flock where files have 64 bits
 SOURCE_LISTS = ("etc/apt/sources.list", "etc/apt/sources.list.d")
 
@@ -51,9 +60,10 @@ UNINSTALLERS = ("/usr/bin/nvidia-uninstall", "/usr/bin/nvidia-installer")
 
 
 def lock(root: AnyPath = "/") -> dict[str, Any] | None:
-    """Who holds one of apt's locks: ``path``, ``pid`` and ``process``; ``None`` if nobody does."""
-    for name in LOCKS:
-        pid = holder(Path(root, name))
+    """Who keeps the package manager locked: ``path``, ``pid``, ``process``; ``None`` if nobody."""
+    for name in (*LOCKS, *NAMING_LOCKS):
+        path = Path(root, name)
+        pid = named_holder(path, root) if name in NAMING_LOCKS else holder(path)
         if pid:
             process = read_text(Path(root, "proc", str(pid), "comm")) or "?"
             return {
@@ -77,6 +87,13 @@ def holder(path: Path) -> int | None:
             raise
         return None
     return pid if kind != fcntl.F_UNLCK else None
+
+
+def named_holder(path: Path, root: AnyPath = "/") -> int | None:
+    """The process that a lock of dnf's names; ``None`` if it is gone, as dnf itself sees it."""
+    text = read_text(path) or ""
+    is_there = text.isdigit() and Path(root, "proc", text).exists()
+    return int(text) if is_there else None
 
 
 def broken_packages() -> list[str]:

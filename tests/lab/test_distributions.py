@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from support.lab import Lab
 from support.target import Target
 
+from gpuhost.collect import COMMAND_TIMEOUT_S
+
 pytestmark = pytest.mark.slow
 OTHER_BRANCH = "535"
+# What dnf holds while it works.
+HOLD_DNF = """
+import subprocess, time
+import dnf, dnf.lock
+configuration = dnf.Base().conf
+with (
+    dnf.lock.build_rpmdb_lock(configuration.persistdir, True),
+    dnf.lock.build_metadata_lock(configuration.cachedir, True),
+):
+    subprocess.run(["systemd-notify", "--ready"], check=True)
+    time.sleep(10**6)
+"""
+HOLDING = ("--property=NotifyAccess=all", "/usr/bin/python3", "/root/hold.py")
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +203,26 @@ def test_a_plan_on_rocky_tells_the_very_version_and_one_that_there_is_not(
         assert f"→ {older}" in lab.ok("plan", rocky.name).stdout
     with lab.variables(rocky.name, {"docker_ce_version": "99.9"}):
         assert "(no repository had it when " in lab.ok("plan", rocky.name).stdout
+
+
+def test_a_dnf_on_rocky_that_does_not_end_is_told_before_anything_is_touched(
+    lab: Lab, rocky: Target
+) -> None:
+    rocky.write("/root/hold.py", HOLD_DNF)
+    rocky.run("systemd-run", "--quiet", "--unit=upgrade", "--property=Type=notify", *HOLDING)
+    try:
+        with lab.variables(rocky.name, {"preflight_lock_timeout": 1}):
+            began = time.monotonic()
+            assert lab.ok("plan", rocky.name).stdout == f"{rocky.name}: nothing to change\n"
+            plan_s = time.monotonic() - began
+            failed = lab.run("provision", rocky.name, "--yes", "--full", "--json")
+    finally:
+        rocky.run("systemctl", "stop", "upgrade")
+    (report,) = failed.document["hosts"]
+    assert failed.code == 1
+    assert "packages-locked: the package manager is locked by python3" in report["error"]["message"]
+    assert report["error"]["state"] == "nothing had been changed before that"
+    assert plan_s < COMMAND_TIMEOUT_S
 
 
 def test_docker_on_ubuntu_is_the_vendors_for_the_code_name(ubuntu: Target) -> None:

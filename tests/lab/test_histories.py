@@ -27,7 +27,14 @@ STOPPED = {
 }
 SEVERAL = ("secure-boot", "disk-full", "foreign-key-expired", "podman", "docker-snap", "apt-locked")
 SEVERAL_TOLD = {
-    *("secure-boot", "disk-full", "expired-key", "needed-packages", "docker-snap", "apt-locked")
+    *(
+        "secure-boot",
+        "disk-full",
+        "expired-key",
+        "needed-packages",
+        "docker-snap",
+        "packages-locked",
+    )
 }
 
 

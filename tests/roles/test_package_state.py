@@ -46,6 +46,29 @@ def test_a_lock_that_another_process_holds_is_found_and_one_that_is_free_is_not(
         other.communicate()
 
 
+@pytest.mark.parametrize("name", package_state.NAMING_LOCKS)
+def test_a_lock_of_dnfs_is_that_of_the_process_it_names_while_there_is_one(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text("4711")
+    assert package_state.lock(tmp_path) is None
+    (tmp_path / "proc/4711").mkdir(parents=True)
+    (tmp_path / "proc/4711/comm").write_text("dnf-automatic\n")
+    found = package_state.lock(tmp_path)
+    assert found is not None
+    assert (found["path"], found["process"]) == (f"/{name}", "dnf-automatic, pid 4711")
+
+
+@pytest.mark.parametrize("text", ["", "none", "-1"])
+def test_a_lock_of_dnfs_that_names_nobody_is_nobodys(tmp_path: Path, text: str) -> None:
+    path = tmp_path / package_state.NAMING_LOCKS[0]
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert package_state.lock(tmp_path) is None
+
+
 @pytest.mark.parametrize(
     ("maintainer", "is_distributions"),
     [
