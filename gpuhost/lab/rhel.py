@@ -41,6 +41,10 @@ _DKMS_REMOVE = "dkms remove -m nvidia -v {version} --all || :"
 _RELOAD = "systemctl daemon-reload || :"
 _GROUP = f"getent group docker >/dev/null || groupadd --system docker\n{_RELOAD}"
 _STOP = 'if [ "$1" = 0 ]; then systemctl disable --now {units} || :; fi'
+_BEFORE_THE_TOOLKIT = (
+    "nvidia-container-runtime <= 3.5.0-1",
+    "nvidia-container-runtime-hook <= 1.4.0-2",
+)
 _RESTART = '{reload}\nif [ "$1" != 0 ]; then systemctl try-restart {units} || :; fi'
 
 
@@ -84,7 +88,7 @@ DOCKER = (
     Recipe(
         "containerd.io",
         ("containerd.io",),
-        relations={"Provides": ("containerd", "runc"), "Conflicts": ("containerd", "runc")},
+        relations=dict.fromkeys(("Provides", "Conflicts", "Obsoletes"), ("containerd", "runc")),
         scripts=_service("containerd.service"),
         configs=("/etc/containerd/config.toml",),
     ),
@@ -161,7 +165,9 @@ TOOLKIT = (
         ("nvidia-container-toolkit-base",),
         relations={
             "Requires": ("libnvidia-container1 = {evr}-1",),
-            "Obsoletes": ("nvidia-container-runtime <= 3.5.0-1",),
+            "Obsoletes": _BEFORE_THE_TOOLKIT,
+            "Provides": ("nvidia-container-runtime",),
+            "Conflicts": ("nvidia-container-toolkit <= 1.10.0-1",),
         },
         scripts={
             **_service("nvidia-cdi-refresh.path", "nvidia-cdi-refresh.service"),
@@ -179,7 +185,8 @@ TOOLKIT = (
                 "nvidia-container-toolkit-base = {evr}-1",
                 "libnvidia-container-tools = {evr}-1",
             ),
-            "Obsoletes": ("nvidia-container-runtime-hook",),
+            "Obsoletes": _BEFORE_THE_TOOLKIT,
+            "Provides": ("nvidia-container-runtime", "nvidia-container-runtime-hook"),
         },
     ),
 )

@@ -284,13 +284,16 @@ def _needed_packages(state: State, wanted: Wanted) -> Iterator[Reason]:
         going = state["removed_with_conflicts"]
     if going:
         podman = going == ["podman"]
+        has_apt = state["os"]["id"] in ("debian", "ubuntu")
+        installer = "apt-get" if has_apt else "dnf"
+        who_needs = "apt-cache rdepends --installed" if has_apt else "rpm -q --whatrequires"
         yield Reason(
             "needed-packages",
             f"{' and '.join(going)} would be removed, with the packages that docker-ce replaces",
             "what runs by them would stop working",
-            "apt-get install crun, which podman takes in place of runc, or remove podman"
+            f"{installer} install crun, which podman takes in place of runc, or remove podman"
             if podman
-            else f"find out who needs them (apt-cache rdepends --installed {' '.join(going)})",
+            else f"find out who needs them ({who_needs} {' '.join(going)})",
             "docker_ce_remove_podman: true" if podman else _by_name("needed-packages"),
         )
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import struct
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ REPLACED_SOURCES = re.compile(
     r"(docker|nvidia-cuda|nvidia-container-toolkit|libnvidia-container|nvidia-container-runtime"
     r"|nvidia-docker|cuda(-[a-z]+\d+-\w+)?)\.(list|sources)"
 )
-# As the roles docker_ce and nvidia_container_toolkit have them.
+# As the roles docker_ce and nvidia_container_toolkit have them, on Debian's and Red Hat's families.
 CONFLICTING = (
     "docker.io",
     "docker-buildx",
@@ -45,6 +46,11 @@ CONFLICTING = (
     "containerd",
     "runc",
 )
+RPM_CONFLICTING = (
+    *("docker", "docker-client", "docker-client-latest", "docker-common"),
+    *("docker-latest", "docker-latest-logrotate", "docker-logrotate", "docker-engine"),
+    *("podman-docker", "containerd", "runc"),
+)
 LEGACY = ("nvidia-docker", "nvidia-docker2", "nvidia-container-runtime")
 
 DISTRIBUTION = re.compile(r"@[\w.-]*(debian\.(org|net)|ubuntu\.com|canonical\.com)", re.IGNORECASE)
@@ -55,6 +61,7 @@ DRIVER = re.compile(
     r"|linux-(modules|objects|signatures)-nvidia-|xserver-xorg-video-nvidia|libgl\w*-nvidia|libegl-nvidia"
 )
 NOT_THE_DRIVER = re.compile(r"container|nvidia-docker|nvidia-cuda-toolkit")
+NEEDED_BY = re.compile(r"is needed by \(installed\) (\S+)$", re.MULTILINE)
 RPM_DRIVER = re.compile(r"akmod-nvidia|xorg-x11-drv-nvidia")
 UNINSTALLERS = ("/usr/bin/nvidia-uninstall", "/usr/bin/nvidia-installer")
 
@@ -108,32 +115,63 @@ def broken_packages() -> list[str]:
 
 
 def replaced_packages() -> list[str]:
-    """The installed packages that the roles may have to remove; only dpkg is asked."""
-    if shutil.which("dpkg-query") is None:
-        return []
-    names = (*CONFLICTING, *LEGACY, "podman")
-    return sorted(name for name, _, _ in _packages() if name in names)
+    """The installed packages that the roles may have to remove; only dpkg or rpm is asked."""
+    return sorted(set(_names()) & {*_conflicting(), *LEGACY, "podman"})
 
 
 def removed_with_conflicts() -> list[str]:
     """Packages that would go with those that conflict with Docker's, because they need them."""
-    if shutil.which("apt-get") is None:
-        return []
-    installed = [name for name, _, _ in _packages() if name in CONFLICTING]
+    installed = sorted(set(_names()) & {*_conflicting()})
     if not installed:
         return []
-    _, words = run(
-        "apt-get", "--simulate", "--option", "APT::Get::Fix-Broken=true", "remove", *installed
+    with_them = _removed_by_apt if shutil.which("apt-get") else _removed_by_rpm
+    return sorted(with_them(installed) - {*_conflicting(), *LEGACY})
+
+
+def _removed_by_apt(names: Sequence[str]) -> set[str]:
+    fix = ("--option", "APT::Get::Fix-Broken=true")
+    _, words = run("apt-get", "--simulate", *fix, "remove", *names)
+    return set(re.findall(r"^Remv (\S+)", words, re.MULTILINE))
+
+
+def _removed_by_rpm(names: Sequence[str]) -> set[str]:
+    """These, those that need them, those that need these, and so on."""
+    going: set[str] = set()
+    needing = set(names)
+    while needing - going:
+        going |= needing
+        words = _complaints("rpm", "--erase", "--test", *sorted(going))
+        needing = {package.rsplit("-", 2)[0] for package in NEEDED_BY.findall(words)}
+    return going
+
+
+def _complaints(*argv: str) -> str:
+    """What a command writes on standard error, in English."""
+    done = subprocess.run(
+        argv,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
     )
-    removed = re.findall(r"^Remv (\S+)", words, re.MULTILINE)
-    return sorted(name for name in removed if name not in (*CONFLICTING, *LEGACY))
+    return done.stderr.decode(errors="replace")
+
+
+def _conflicting() -> Sequence[str]:
+    return CONFLICTING if shutil.which("dpkg-query") else RPM_CONFLICTING
+
+
+def _names() -> list[str]:
+    """The name of every installed package."""
+    if shutil.which("dpkg-query"):
+        return [name for name, _, _ in _packages()]
+    return run("rpm", "-qa", "--qf", "%{NAME}\n")[1].splitlines()
 
 
 def distribution_driver() -> list[str]:
     """The installed packages of a driver that the distribution made, not NVIDIA."""
     if shutil.which("dpkg-query") is None:
-        _, names = run("rpm", "-qa", "--qf", "%{NAME}\n")
-        return sorted(name for name in names.splitlines() if RPM_DRIVER.match(name))
+        return sorted(name for name in _names() if RPM_DRIVER.match(name))
     return sorted(
         name
         for name, _, maintainer in _packages()

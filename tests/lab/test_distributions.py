@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.lab import Lab
 from support.target import Target
 
 from gpuhost.collect import COMMAND_TIMEOUT_S
+from gpuhost.lab import rpm
 
 pytestmark = pytest.mark.slow
 OTHER_BRANCH = "535"
+NOUVEAU = ("sh", "-c", "lsmod | grep nouveau; cat /proc/sys/kernel/random/boot_id")
 # What dnf holds while it works.
 HOLD_DNF = """
 import subprocess, time
@@ -213,7 +217,7 @@ def test_a_dnf_on_rocky_that_does_not_end_is_told_before_anything_is_touched(
     try:
         with lab.variables(rocky.name, {"preflight_lock_timeout": 1}):
             began = time.monotonic()
-            assert lab.ok("plan", rocky.name).stdout == f"{rocky.name}: nothing to change\n"
+            assert lab.ok("plan", rocky.name).stdout.startswith(f"{rocky.name}: nothing to change")
             plan_s = time.monotonic() - began
             failed = lab.run("provision", rocky.name, "--yes", "--full", "--json")
     finally:
@@ -223,6 +227,49 @@ def test_a_dnf_on_rocky_that_does_not_end_is_told_before_anything_is_touched(
     assert "packages-locked: the package manager is locked by python3" in report["error"]["message"]
     assert report["error"]["state"] == "nothing had been changed before that"
     assert plan_s < COMMAND_TIMEOUT_S
+
+
+def test_a_podman_on_rocky_stops_a_run_while_it_needs_runc_and_stays_where_it_has_crun(
+    lab: Lab, tmp_path: Path
+) -> None:
+    host = Target(lab, lab.up("lab-83", "--gpus", "1", "--os", "rocky9"))
+    install(host, tmp_path, "runc")
+    install(host, tmp_path, "podman", Requires=("(runc or crun)",))
+    nouveau = host.run(*NOUVEAU)
+    assert nouveau.startswith("nouveau")
+
+    failed = lab.run("provision", host.name, "--yes", "--json")
+    (report,) = failed.document["hosts"]
+    assert failed.code == 1
+    assert "needed-packages: podman would be removed" in report["error"]["message"]
+    assert "dnf install crun" in report["error"]["message"]
+    assert report["error"]["state"] == "nothing had been changed before that"
+
+    install(host, tmp_path, "crun")
+    host.run("sed", "-i", "$ a excludepkgs=iptables", "/etc/dnf/dnf.conf")
+    failed = lab.run("provision", host.name, "--yes", "--json")
+    (report,) = failed.document["hosts"]
+    assert "docker-ce-3:26.1.5-1.el9.x86_64 requires iptables" in report["error"]["message"]
+    assert host.run(*NOUVEAU) == nouveau
+
+    host.run("sed", "-i", "/excludepkgs/d", "/etc/dnf/dnf.conf")
+    lab.ok("provision", host.name, "--yes")
+    installed = host.run("rpm", "-qa", "--qf", "%{NAME}\n").split()
+    assert {"podman", "crun", "containerd.io"} <= set(installed)
+    assert "runc" not in installed
+    assert lab.ok("plan", host.name).stdout == f"{host.name}: nothing to change\n"
+    lab.ok("lab", "down", host.name)
+
+
+def install(host: Target, scratch: Path, name: str, **relations: tuple[str, ...]) -> None:
+    """Install a package of Rocky's own, which has but a file."""
+    tree = scratch / name
+    (tree / "usr/bin").mkdir(parents=True)
+    (tree / "usr/bin" / name).write_text("#!/bin/sh\n")
+    package = rpm.Rpm(name, "1.1", "1.el9", f"{name} of the system", relations=relations)
+    built = rpm.pack(package, tree, scratch, scratch)
+    content = base64.b64encode(built.read_bytes()).decode()
+    host.lab.exec(host.name, ["sh", "-ec", "base64 -d >/root/it.rpm; rpm -i /root/it.rpm"], content)
 
 
 def test_docker_on_ubuntu_is_the_vendors_for_the_code_name(ubuntu: Target) -> None:

@@ -98,12 +98,36 @@ def test_what_the_roles_may_have_to_remove_is_told_by_name(monkeypatch: pytest.M
     assert package_state.replaced_packages() == ["nvidia-docker2", "podman", "runc"]
 
 
+def test_what_rpm_would_have_to_take_away_with_conflicting_packages_is_told_to_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needing = {"runc": "podman-4:5.2-1.el9.x86_64", "podman": "cockpit-podman-98-1.el9.noarch"}
+
+    def complaints(*argv: str) -> str:
+        assert argv[:3] == ("rpm", "--erase", "--test")
+        going = argv[3:]
+        words = [
+            f"\t{name} is needed by (installed) {package}"
+            for name, package in needing.items()
+            if name in going and package.rsplit("-", 2)[0] not in going
+        ]
+        return "\n".join(["error: Failed dependencies:", *words]) if words else ""
+
+    monkeypatch.setattr(package_state.shutil, "which", lambda _: None)
+    monkeypatch.setattr(package_state, "_names", lambda: ["bash", "runc", "podman"])
+    monkeypatch.setattr(package_state, "_complaints", complaints)
+    assert package_state.removed_with_conflicts() == ["cockpit-podman", "podman"]
+    assert package_state.replaced_packages() == ["podman", "runc"]
+
+
 def test_what_conflicts_is_what_the_role_replaces() -> None:
     declared: set[str] = set()
     for name in ("Debian", "Ubuntu"):
         text = (roles.ROLES / "docker_ce/vars" / f"{name}.yml").read_text()
         declared |= set(yaml.safe_load(text)["__docker_ce_conflicting"])
     assert declared == set(package_state.CONFLICTING)
+    text = (roles.ROLES / "docker_ce/vars/RedHat.yml").read_text()
+    assert yaml.safe_load(text)["__docker_ce_conflicting"] == list(package_state.RPM_CONFLICTING)
     text = (roles.ROLES / "nvidia_container_toolkit/vars/main.yml").read_text()
     assert yaml.safe_load(text)["__nvidia_container_toolkit_legacy"] == list(package_state.LEGACY)
 
