@@ -131,14 +131,21 @@ def run(arguments: list[str]) -> ExitCode:
         _say_cut_short("Terminated", arguments)
         return ExitCode.TERMINATED
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (or Python complains at exit)
+        _drop_output()
         return ExitCode.FAILED
     except OSError as error:
         if error.errno not in OF_THIS_MACHINE:
             return _report_bug(error, debug)
+        if error.filename is None:
+            _drop_output()
         return _explain(_of_this_machine(error), debug)
     except Exception as error:  # noqa: BLE001  (the last resort: a bug, reported as one)
         return _report_bug(error, debug)
+
+
+def _drop_output() -> None:
+    """Let go of what could not be written: Python would try again at exit, and end with 120."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 
 def _say_cut_short(what: str, arguments: list[str]) -> None:

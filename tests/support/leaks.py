@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,10 +30,12 @@ def spellings(secret: str) -> list[bytes]:
 def files_with(folder: Path, secret: str) -> list[Path]:
     """The files in a folder that hold the secret; those that go away meanwhile are left out."""
     found = []
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            if path.is_file() and holds(path.read_bytes(), secret):
-                found.append(path)
+    # Not rglob, which ends with an error where a folder goes away under it.
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            with suppress(OSError):
+                if path.is_file() and holds(path.read_bytes(), secret):
+                    found.append(path)
     return found
 
 

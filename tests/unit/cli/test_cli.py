@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,10 +145,13 @@ def test_what_an_operator_gets_wrong_is_told_and_exits_2(
     assert complaint in capsys.readouterr().err
 
 
-def test_output_that_cannot_be_written_is_no_bug() -> None:
+@pytest.mark.parametrize("buffering", [{}, {"PYTHONUNBUFFERED": "1"}])
+def test_output_that_cannot_be_written_is_no_bug(buffering: dict[str, str]) -> None:
+    others = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "gpuhost", "checks", "list"],
+            env=others | buffering,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
