@@ -21,7 +21,6 @@ from gpuhost.probe.schema import DeviceNode
 DOCKER_ROLE = "docker_ce"
 TOOLKIT_ROLE = "nvidia_container_toolkit"
 DOCKER_UNIT = "docker.service"
-PACKAGE_CHANGES = "its package changes"
 CDI_SPEC = "/var/run/cdi/nvidia.yaml"
 CDI_UNITS = ("nvidia-cdi-refresh.service", "nvidia-cdi-refresh.path")
 GPU_NODE = re.compile(r"/dev/nvidia\d[^/]*")
@@ -66,7 +65,7 @@ def _service(host: Host, found: Sequence[Difference]) -> Iterator[Change]:
     elif found:
         yield Change("docker", "restart", "dockerd", note=f"{DAEMON_JSON} changes")
     elif service and _replaces(host, DOCKER_ROLE):
-        yield Change("docker", "restart", "dockerd", note=PACKAGE_CHANGES)
+        yield Change("docker", "restart", "dockerd", note="its package changes")
     else:
         yield from _restart("docker", host, [DAEMON_JSON])
 

@@ -76,25 +76,17 @@ class Host:
         text: str | None = self.facts.provisioning.get("persistenced_unit")
         return text
 
-    @property
-    def package_manager(self) -> str:
-        """The program that tells which versions there are: apt-cache or dnf; empty: neither."""
-        answer = self.facts.provisioning["candidates"]
-        return answer["argv"][0] if answer else ""
-
     @cached_property
     def candidates(self) -> Mapping[str, Policy]:
         """What the package manager would choose from, as far as it has read lists."""
         answer = self.facts.provisioning["candidates"]
-        # Without lists, apt knows what is installed and nothing else; dnf answers nothing.
-        is_blind = self.package_manager == APT and not self.facts.provisioning["lists_read"]
-        if answer is None or is_blind:
+        if answer is None:
             return {}
-        return parse_candidates(self.package_manager, answer["stdout"])
-
-    def lacks(self, name: str, pattern: str) -> bool:
-        """Whether the package manager knows versions of a package, but none that is wanted."""
-        return name in self.candidates and not self.candidates[name].best(pattern)
+        program = answer["argv"][0]
+        # Without lists, apt knows what is installed and nothing else; dnf answers nothing.
+        if program == APT and not self.facts.provisioning["lists_read"]:
+            return {}
+        return parse_candidates(program, answer["stdout"])
 
     def has_file(self, path: str, content: str) -> bool:
         """Whether a file is exactly as it is declared."""

@@ -65,15 +65,13 @@ def packages(component: Component, host: Host) -> Iterator[Change]:
     for name in declared.first:
         if name not in host.packages:
             yield Change(component.label, "install", name)
+    candidates = host.candidates if _repository_is_known(component, host) else {}
     for name, pattern in to_install(declared, host).items():
         found = host.packages.get(name)
         action, before = ("change", found["version"]) if found else ("install", "")
-        after = _version(name, pattern, component, host)
-        note = (
-            NOT_OFFERED
-            if _repository_is_known(component, host) and host.lacks(name, pattern)
-            else ""
-        )
+        best = candidates[name].best(pattern) if name in candidates else ""
+        after = best or _origin(name, pattern, component, host)
+        note = NOT_OFFERED if name in candidates and not best else ""
         yield Change(component.label, action, name, before, after, note)
 
 
@@ -87,13 +85,9 @@ def to_install(declared: Declared, host: Host) -> dict[str, str]:
     }
 
 
-def _version(name: str, pattern: str, component: Component, host: Host) -> str:
-    """The version that would be installed, or where it would come from."""
+def _origin(name: str, pattern: str, component: Component, host: Host) -> str:
+    """Where a version that is not known yet would come from."""
     declared = host.declared(component.role)
-    if _repository_is_known(component, host) and name in host.candidates:
-        best = host.candidates[name].best(pattern)
-        if best:
-            return best
     if name not in component.packages or (pattern and not WILDCARD.search(pattern)):
         return pattern
     newest = f"newest {pattern}" if pattern else "newest"

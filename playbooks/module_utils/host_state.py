@@ -25,6 +25,7 @@ def read(free_paths: Sequence[str], users: Sequence[str]) -> dict[str, Any]:
     """
     state = driver_state.read()
     sources = package_state.unusable_sources()
+    replaced = package_state.replaced_packages()
     state.update(
         headers_installable=headers_are_installable(state["kernel"]),
         free_mib={path: driver_state.free_mib(path) for path in free_paths},
@@ -33,8 +34,8 @@ def read(free_paths: Sequence[str], users: Sequence[str]) -> dict[str, Any]:
         gpg_missing=shutil.which("gpg") is None,
         package_lock=package_state.lock(),
         packages_broken=package_state.broken_packages(),
-        replaced_packages=package_state.replaced_packages(),
-        removed_with_conflicts=package_state.removed_with_conflicts(),
+        replaced_packages=replaced,
+        removed_with_conflicts=package_state.removed_with_conflicts(replaced),
         distribution_driver=package_state.distribution_driver(),
         runfile_driver=package_state.runfile_driver(),
         nvswitches=driver_state.nvswitches(),

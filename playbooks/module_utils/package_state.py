@@ -119,13 +119,16 @@ def replaced_packages() -> list[str]:
     return sorted(set(_names()) & {*_conflicting(), *LEGACY, "podman"})
 
 
-def removed_with_conflicts() -> list[str]:
-    """Packages that would go with those that conflict with Docker's, because they need them."""
-    installed = sorted(set(_names()) & {*_conflicting()})
-    if not installed:
+def removed_with_conflicts(replaced: Sequence[str]) -> list[str]:
+    """Packages that would go with those of ``replaced`` that conflict with Docker's.
+
+    They need them; ``replaced`` is from :func:`replaced_packages`.
+    """
+    conflicting = [name for name in replaced if name in _conflicting()]
+    if not conflicting:
         return []
     with_them = _removed_by_apt if shutil.which("apt-get") else _removed_by_rpm
-    return sorted(with_them(installed) - {*_conflicting(), *LEGACY})
+    return sorted(with_them(conflicting) - {*_conflicting(), *LEGACY})
 
 
 def _removed_by_apt(names: Sequence[str]) -> set[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.lab import Lab
+from support.lab import NOUVEAU, Lab
 from support.target import Target
 
 from gpuhost.collect import COMMAND_TIMEOUT_S
@@ -16,7 +16,6 @@ from gpuhost.lab import rpm
 
 pytestmark = pytest.mark.slow
 OTHER_BRANCH = "535"
-NOUVEAU = ("sh", "-c", "lsmod | grep nouveau; cat /proc/sys/kernel/random/boot_id")
 # What dnf holds while it works.
 HOLD_DNF = """
 import subprocess, time

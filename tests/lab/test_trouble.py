@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from support.lab import Lab
+from support.lab import NOUVEAU, Lab
 
 OURS = ["docker", "ps", "-aq", "--filter", "label=gpuhost.trial"]
 FILL = (
@@ -18,7 +18,6 @@ FILL = (
 )
 END_S = 120
 INSTALLED = ["dpkg-query", "-W"]
-NOUVEAU = ["sh", "-c", "lsmod | grep nouveau; cat /proc/sys/kernel/random/boot_id"]
 # A package of somebody's own, with a file that the driver's package has too.
 SITE_TOOLS = """\
 mkdir -p /root/site-tools/DEBIAN /root/site-tools/usr/bin

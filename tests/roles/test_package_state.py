@@ -116,8 +116,9 @@ def test_what_rpm_would_have_to_take_away_with_conflicting_packages_is_told_to_t
     monkeypatch.setattr(package_state.shutil, "which", lambda _: None)
     monkeypatch.setattr(package_state, "_names", lambda: ["bash", "runc", "podman"])
     monkeypatch.setattr(package_state, "_complaints", complaints)
-    assert package_state.removed_with_conflicts() == ["cockpit-podman", "podman"]
-    assert package_state.replaced_packages() == ["podman", "runc"]
+    replaced = package_state.replaced_packages()
+    assert replaced == ["podman", "runc"]
+    assert package_state.removed_with_conflicts(replaced) == ["cockpit-podman", "podman"]
 
 
 def test_what_conflicts_is_what_the_role_replaces() -> None:

@@ -17,6 +17,8 @@ import yaml
 from gpuhost import lab as room
 
 PROJECT = Path(__file__).parents[2]
+# What shows that a host has not been rebooted, and still has the driver that it came with.
+NOUVEAU = ("sh", "-c", "lsmod | grep nouveau; cat /proc/sys/kernel/random/boot_id")
 SSH_CONFIG = """\
 Host {host}
   HostName {address}
